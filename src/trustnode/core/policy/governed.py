@@ -1,0 +1,82 @@
+"""What a compiled policy lets a query see: the contract between the policy compiler and the engine.
+
+Decides: the shape of a governed relation (rows, columns, masks) and of the aggregation rule. Leaves to others: how a
+policy becomes one (``compiler``) and how SQL is rewritten onto it (``engine.plan``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Scalar = str | int | bool | None
+"""A literal of a row filter. Decimals, dates and timestamps are written as text and compared after a cast."""
+
+MASK_METHODS = ("null", "constant", "hash", "bucket", "round", "year", "month", "last", "domain")
+"""Closed set of masks; each has an SQL shape in ``engine.plan`` and a line in ``docs/terms.md``."""
+
+
+class Comparison(msgspec.Struct, frozen=True, tag="comparison", forbid_unknown_fields=True):
+    """``column operator values``; several values only with ``in`` and ``between`` (two)."""
+
+    column: str
+    operator: Literal["=", "<>", "<", "<=", ">", ">=", "in", "between", "is null", "is not null"]
+    values: tuple[Scalar, ...] = ()
+
+
+class Junction(msgspec.Struct, frozen=True, tag="junction", forbid_unknown_fields=True):
+    """``and`` or ``or`` over two or more predicates; ``not`` over exactly one."""
+
+    operator: Literal["and", "or", "not"]
+    operands: tuple[Comparison | Junction, ...]
+
+
+Predicate = Comparison | Junction
+
+
+class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one column is shown."""
+
+    column: str
+    method: str
+    """One of ``MASK_METHODS``."""
+    parameter: str = ""
+    """Bucket width, digits to round to, number of last characters, or the constant; empty where the method has none."""
+
+
+class GovernedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One table as the consumer may see it; a column in neither list does not exist for the consumer."""
+
+    name: str
+    """Its name in SQL."""
+    columns: tuple[str, ...]
+    """Delivered as they are, in this order, before the masked ones."""
+    masks: tuple[Mask, ...] = ()
+    rows: Predicate | None = None
+    """Rows that exist for the consumer; None: all."""
+
+
+class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One aggregate that may be asked: ``count`` without a column, ``sum`` and ``avg`` of a bare column."""
+
+    function: Literal["count", "sum", "avg", "stddev"]
+    column: str = ""
+
+
+class AggregateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Only aggregates leave, and only of groups that hold enough persons (governed-sql 7)."""
+
+    person: str
+    """Column whose distinct values are counted: the privacy unit. Never delivered."""
+    group_by: tuple[str, ...]
+    """The only columns to group and filter by; masks apply to them first."""
+    measures: tuple[Measure, ...]
+    min_group: int
+
+
+class Governed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the engine needs to know of a policy."""
+
+    tables: tuple[GovernedTable, ...]
+    aggregate: AggregateRule | None = None

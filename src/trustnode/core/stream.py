@@ -1,0 +1,63 @@
+"""Commitments to a query, a plan and a stream of frames (protocol 3.5).
+
+Decides: what exactly a receipt binds. Leaves to others: making salts, building frames (``engine``), reading them
+(``wire``). Provider, carrier and client compute the same chain over the same frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import NamedTuple
+
+SALT_BYTES = 16
+_FRAME_NOTE = struct.Struct(">QQ32s")
+FRAME_NOTE_BYTES = _FRAME_NOTE.size
+
+
+class FrameNote(NamedTuple):
+    """What travels in ``app_metadata`` beside a frame."""
+
+    number: int
+    """1 for the schema."""
+    rows: int
+    digest: bytes
+    """f(i), 32 bytes."""
+
+    def to_bytes(self) -> bytes:
+        """Encode as 48 bytes, big-endian."""
+        return _FRAME_NOTE.pack(self.number, self.rows, self.digest)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> FrameNote:
+        """Decode; raises ``struct.error`` when the length is not 48."""
+        return cls(*_FRAME_NOTE.unpack(data))
+
+
+def query_commitment(salt: bytes, canonical_query: bytes) -> str:
+    """Commit to ``canonical_query``, the canonical JSON of {parameters, sql}."""
+    return hashlib.sha256(b"trustnode query v1\n" + salt + canonical_query).hexdigest()
+
+
+def plan_commitment(salt: bytes, sql: str) -> str:
+    """Commit to the regenerated SQL text."""
+    return hashlib.sha256(b"trustnode plan v1\n" + salt + sql.encode()).hexdigest()
+
+
+def frame_digest(header: bytes | memoryview, body: bytes | memoryview) -> bytes:
+    """f(i): digest of one FlightData that has a data_header; ``app_metadata`` is not part of it."""
+    digest = hashlib.sha256(struct.pack(">I", len(header)))
+    digest.update(header)
+    digest.update(struct.pack(">Q", len(body)))
+    digest.update(body)
+    return digest.digest()
+
+
+def chain_start(salt: bytes) -> bytes:
+    """h(0)."""
+    return hashlib.sha256(b"trustnode stream v1\n" + salt).digest()
+
+
+def chain_next(previous: bytes, digest: bytes) -> bytes:
+    """h(i) from h(i-1) and f(i)."""
+    return hashlib.sha256(previous + digest).digest()
