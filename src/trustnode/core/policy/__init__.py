@@ -1,0 +1,1 @@
+"""Policies: the ODRL model, the readable terms, the compiler between them, decisions and explanations."""
