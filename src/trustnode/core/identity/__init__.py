@@ -1,0 +1,63 @@
+"""Who somebody is: SPIFFE names, the bundles of trust domains, certificate chains, venue cards.
+
+Decides: which certificate is which caller, which roots vouch for a domain, which card speaks for a venue. Leaves to
+others: what a caller may do (``rpc.methods``, the guards of the nouns), where keys are kept (``trustnode.keys``).
+"""
+
+from trustnode.core.identity.bundle import Bundle, import_bundle, parse_jwks
+from trustnode.core.identity.card import (
+    Card,
+    CardBundle,
+    CardKey,
+    ProtocolRange,
+    RootKeys,
+    accept_card,
+    bundle_of,
+    check_card,
+    check_fingerprint,
+    fingerprint,
+    log_origin,
+    node_dns,
+    parse_fingerprint,
+    vouched,
+    witness_name,
+)
+from trustnode.core.identity.chain import DenyList, VerifiedChain, reverify
+from trustnode.core.identity.spiffe import (
+    Caller,
+    CallerKind,
+    SpiffeId,
+    caller_of,
+    parse_spiffe_id,
+    participant_of,
+)
+
+__all__ = [
+    "Bundle",
+    "Caller",
+    "CallerKind",
+    "Card",
+    "CardBundle",
+    "CardKey",
+    "DenyList",
+    "ProtocolRange",
+    "RootKeys",
+    "SpiffeId",
+    "VerifiedChain",
+    "accept_card",
+    "bundle_of",
+    "caller_of",
+    "check_card",
+    "check_fingerprint",
+    "fingerprint",
+    "import_bundle",
+    "log_origin",
+    "node_dns",
+    "parse_fingerprint",
+    "parse_jwks",
+    "parse_spiffe_id",
+    "participant_of",
+    "reverify",
+    "vouched",
+    "witness_name",
+]
