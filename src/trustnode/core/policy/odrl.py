@@ -4,8 +4,8 @@ Decides: which keys, shapes and sizes a policy may have, its canonical bytes, an
 Leaves to others: which words an action or an operand may be (``words``), what a policy means (``compiled``) and how
 readable terms become one (``compile``).
 
-Inside the schema ``#/definitions/Offer`` and ``Agreement`` of DSP 2025-1, narrower where that schema is open: an unknown
-key is refused, because a peer that sends one believes that it binds (odrl 4.2).
+Inside the schema ``#/definitions/Offer`` and ``Agreement`` of DSP 2025-1, narrower where that schema is open: an
+unknown key is refused, because a peer that sends one believes that it binds (odrl 4.2).
 """
 
 from __future__ import annotations
