@@ -1,0 +1,1 @@
+"""Stubs of ``protos/arrow``, written by ``make protos``; only ``rpc`` and ``wire`` import them."""
