@@ -185,3 +185,18 @@ def test_old_sizes_are_proven_from_wider_tiles():
     tile = b"".join(GOLDEN)
     proof = prove_inclusion(3, 5, hashes_in(lambda *_: tile))
     verify_inclusion(3, GOLDEN[3], proof, TreeHead(5, v.ROOTS[5]))
+
+
+def test_hashes_of_31_and_33_bytes_do_not_pass_for_two_of_32():
+    leaf, sibling = GOLDEN[:2]
+    with pytest.raises(VerificationFailed, match="32 bytes"):
+        verify_inclusion(0, leaf + sibling[:1], [sibling[1:]], TreeHead(2, v.ROOTS[2]))
+
+
+def test_a_proof_has_the_length_of_its_tree_even_where_the_root_would_fit():
+    with pytest.raises(VerificationFailed, match="surplus"):
+        verify_inclusion(0, GOLDEN[1], [GOLDEN[0]], TreeHead(1, v.ROOTS[2]))
+    with pytest.raises(VerificationFailed, match="too few"):
+        verify_inclusion(0, GOLDEN[0], [GOLDEN[1]], TreeHead(4, v.ROOTS[2]))
+    with pytest.raises(VerificationFailed, match="too few"):
+        verify_consistency(TreeHead(1, v.ROOTS[1]), TreeHead(4, v.ROOTS[2]), [GOLDEN[1]])
