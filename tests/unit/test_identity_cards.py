@@ -1,0 +1,227 @@
+"""Venue cards: which one speaks for a domain, which may follow which."""
+
+import msgspec
+import pytest
+
+from trustnode.core import clock
+from trustnode.core.document import PAYLOADS, Document, cosign, seal, verify
+from trustnode.core.identity import (
+    Card,
+    accept_card,
+    bundle_of,
+    check_card,
+    check_fingerprint,
+    fingerprint,
+    log_origin,
+    node_dns,
+    parse_fingerprint,
+    vouched,
+    witness_name,
+)
+from trustnode.core.identity.card import CardKey, RootKeys
+from trustnode.errors import TrustnodeError
+from trustnode.keys import Custody, FileSigner, NodeKeys, issue_card
+from trustnode.testing.certificates import Venue
+
+PAYLOADS.setdefault("card", Card)
+NOW = "2026-11-24T12:00:00.000Z"
+UUID = "11111111-1111-4111-8111-11111111111{}"
+ROOT, NEW_ROOT = FileSigner.generate(), FileSigner.generate()
+
+
+def node_keys(trust_domain: str, tmp_path) -> NodeKeys:
+    venue = Venue.create(trust_domain, NOW)
+    signers = [FileSigner.generate() for _ in range(3)]
+    return NodeKeys(venue.authority, *signers, custody=Custody(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    return node_keys("zj.example", tmp_path_factory.mktemp("custody"))
+
+
+def make(held, last=None, signers=ROOT, /, **changes) -> Document:
+    document = issue_card(
+        root=ROOT,
+        keys=held,
+        id=UUID.format(last.value.version if last else 0),
+        now=NOW,
+        node_id="29133000000000000043300000000018",
+        level="REGIONAL",
+        area="3300",
+        name="Zhejiang Data Exchange",
+        endpoints=["127.0.0.1:7443"],
+        previous=last,
+    )
+    if not changes and signers is ROOT:
+        return document
+    card = msgspec.json.decode(document.payload, type=Card)
+    return seal(msgspec.structs.replace(card, **changes), *(signers if isinstance(signers, tuple) else (signers,)))
+
+
+def refused(function, *args) -> str:
+    with pytest.raises(TrustnodeError) as caught:
+        function(*args)
+    return caught.value.reason
+
+
+def test_the_first_card_is_accepted_on_its_own_threshold(keys):
+    verified = accept_card(make(keys), None, "zj.example", NOW)
+    assert verified.value.version == 1
+    assert verified.keys == (vouched(verified.value)["root"][0].kid,)
+
+
+def test_the_first_accepted_version_may_be_any(keys):
+    ninth = make(keys, version=9, previous="a" * 64)
+    assert accept_card(ninth, None, "zj.example", NOW).value.version == 9
+
+
+def test_a_card_is_of_the_domain_it_was_asked_for(keys):
+    assert refused(accept_card, make(keys), None, "gz.example", NOW) == "IDENTITY_WRONG_DOMAIN"
+
+
+def test_the_next_version_follows_and_needs_the_stored_roots(keys):
+    first = accept_card(make(keys), None, "zj.example", NOW)
+    second = make(keys, first)
+    assert accept_card(second, first, "zj.example", NOW).value.version == 2
+    assert accept_card(first.document, first, "zj.example", NOW) is first
+
+
+def test_new_roots_come_with_the_signatures_of_old_and_new(keys):
+    first = accept_card(make(keys), None, "zj.example", NOW)
+    roots = RootKeys(1, (NEW_ROOT.public.hex(),))
+    changed = {"version": 2, "previous": first.digest, "root": roots}
+    assert refused(accept_card, make(keys, first, NEW_ROOT, **changed), first, "zj.example", NOW) == "SIGNATURE_INVALID"
+    assert refused(accept_card, make(keys, first, ROOT, **changed), first, "zj.example", NOW) == "SIGNATURE_INVALID"
+    both = make(keys, first, (ROOT, NEW_ROOT), **changed)
+    assert accept_card(both, first, "zj.example", NOW).value.root == roots
+
+
+def test_a_threshold_counts_distinct_keys(keys):
+    roots = RootKeys(2, (ROOT.public.hex(), NEW_ROOT.public.hex()))
+    one = make(keys, None, ROOT, root=roots)
+    assert refused(check_card, one, NOW) == "SIGNATURE_INVALID"
+    twice = msgspec.structs.replace(one, signatures=one.signatures * 2)
+    assert refused(check_card, twice, NOW) == "SIGNATURE_INVALID"
+    assert len(check_card(cosign(one, NEW_ROOT), NOW).keys) == 2
+
+
+def test_an_older_version_and_a_fork_are_rollbacks(keys):
+    first = accept_card(make(keys), None, "zj.example", NOW)
+    second = accept_card(make(keys, first), first, "zj.example", NOW)
+    assert refused(accept_card, first.document, second, "zj.example", NOW) == "CARD_ROLLBACK"
+    fork = make(keys, first, name="Another name")
+    assert refused(accept_card, fork, second, "zj.example", NOW) == "CARD_ROLLBACK"
+    stranger = make(keys, first, previous="b" * 64)
+    assert refused(accept_card, stranger, first, "zj.example", NOW) == "CARD_ROLLBACK"
+
+
+def test_a_skipped_version_asks_for_those_between(keys):
+    first = accept_card(make(keys), None, "zj.example", NOW)
+    third = make(keys, first, version=3)
+    with pytest.raises(TrustnodeError) as caught:
+        accept_card(third, first, "zj.example", NOW)
+    assert (caught.value.reason, caught.value.metadata["expected"]) == ("STALE_VERSION", "2")
+
+
+def test_an_ended_card_speaks_for_nobody_but_stays_evidence(keys):
+    document = make(keys)
+    later = clock.shift(NOW, 391 * 86400)
+    assert refused(check_card, document, later) == "TIME_SKEW"
+    assert check_card(document, None).value.version == 1
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"iss": "gz.example"}, "FIELD_FORMAT"),
+        ({"aud": ("gz.example",)}, "FIELD_FORMAT"),
+        ({"expires": clock.shift(NOW, 401 * 86400)}, "FIELD_FORMAT"),
+        ({"previous": "a" * 64}, "FIELD_FORMAT"),
+        ({"version": 2}, "FIELD_FORMAT"),
+        ({"root": RootKeys(2, (ROOT.public.hex(),))}, "FIELD_FORMAT"),
+        ({"root": RootKeys(1, (ROOT.public.hex(),) * 2)}, "DUPLICATE"),
+        ({"keys": (CardKey("log", ROOT.public.hex(), NOW, clock.FOREVER),)}, "DUPLICATE"),
+        ({"time": clock.shift(NOW, 61), "expires": clock.shift(NOW, 86400)}, "TIME_SKEW"),
+    ],
+    ids=[
+        "other issuer",
+        "not for all",
+        "401 days",
+        "version 1 with previous",
+        "no previous",
+        "threshold",
+        "root twice",
+        "root as log key",
+        "future",
+    ],
+)
+def test_a_wrong_card_is_refused(keys, changes, reason):
+    assert refused(check_card, make(keys, **changes), NOW) == reason
+
+
+def test_a_foreign_key_and_a_foreign_root_are_refused(keys, tmp_path):
+    others = [check_card(make(keys), NOW).value]
+    mine = node_keys("gz.example", tmp_path)
+    shared = msgspec.json.decode(make(mine).payload, type=Card)
+    shared = msgspec.structs.replace(shared, root=RootKeys(1, (NEW_ROOT.public.hex(),)))
+    assert accept_card(seal(shared, NEW_ROOT), None, "gz.example", NOW, others).value.trust_domain == "gz.example"
+    stolen = msgspec.structs.replace(shared, keys=others[0].keys)
+    assert refused(accept_card, seal(stolen, NEW_ROOT), None, "gz.example", NOW, others) == "DUPLICATE"
+    root = msgspec.structs.replace(shared, bundle=others[0].bundle)
+    assert refused(accept_card, seal(root, NEW_ROOT), None, "gz.example", NOW, others) == "FIELD_FORMAT"
+
+
+def test_only_check_card_can_verify_a_card(keys):
+    document = make(keys)
+    any_key = vouched(check_card(document, NOW).value)
+    assert refused(verify, document, Card, lambda _owner, use: any_key[use], NOW) == "SIGNATURE_INVALID"
+
+
+def test_a_card_vouches_for_each_use_and_its_roots(keys):
+    card = check_card(make(keys), NOW).value
+    found = vouched(card)
+    assert set(found) == {"root", "evidence", "log", "witness"}
+    assert found["log"][0].raw == keys.log.public
+    assert found["evidence"][0].valid_at(NOW)
+    assert bundle_of(card, NOW).roots == (keys.authority.root,)
+
+
+def test_keys_stay_on_the_card_until_they_end(keys, tmp_path):
+    first = check_card(make(keys), NOW)
+    rotated = NodeKeys(keys.authority, FileSigner.generate(), keys.log, keys.witness, Custody(tmp_path))
+    second = check_card(make(rotated, first), NOW).value
+    assert {key.raw for key in vouched(second)["evidence"]} == {keys.evidence.public, rotated.evidence.public}
+    assert second.bundle == first.value.bundle
+
+
+def test_a_fingerprint_is_eight_groups_over_the_whole_card(keys):
+    document = make(keys)
+    text = fingerprint(document)
+    assert [len(group) for group in text.split("-")] == [4] * 8
+    assert text.replace("-", "").lower() == document.digest[:32]
+    check_fingerprint(document, text.lower().replace("-", " "))
+    other = make(keys, name="Another name")
+    assert refused(check_fingerprint, other, text) == "FINGERPRINT_MISMATCH"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "4F2A",
+        "D4CE-12D8-4C98-F051-C557-CAF4-B58D-CA3",
+        "D4CE-12D8-4C98-F051-C557-CAF4-B58D-CA3CA",
+        "D4CE-12D8-4C98-F051-C557-CAF4-B58D-CA3G",
+    ],
+)
+def test_a_fingerprint_is_compared_in_full_or_not_at_all(text):
+    assert refused(parse_fingerprint, text) == "FIELD_FORMAT"
+
+
+def test_names_follow_from_the_domain():
+    assert (log_origin("zj.example"), witness_name("zj.example"), node_dns("zj.example")) == (
+        "zj.example/log",
+        "zj.example/witness",
+        "node.zj.example",
+    )
