@@ -59,12 +59,12 @@ types: $(READY)
 	@$(BIN)/mypy --no-error-summary
 
 layers: $(READY)
-	@$(BIN)/lint-imports --no-timing > build/layers.txt 2>&1 || { cat build/layers.txt; exit 1; }
+	@found=$$($(BIN)/lint-imports 2>&1) || { echo "$$found"; exit 1; }
 
 contract: $(READY)
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code protos
-	@if git cat-file -e $(MAIN):buf.yaml 2> build/main.txt; then $(BIN)/buf breaking --against '.git#branch=$(MAIN)'; \
+	@if git cat-file -e $(MAIN):buf.yaml 2> /dev/null; then $(BIN)/buf breaking --against '.git#branch=$(MAIN)'; \
 	    else echo "no branch $(MAIN) here: breaking changes of the protos are not checked"; fi
 
 generated: $(READY)
@@ -74,9 +74,8 @@ generated: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not here; name another: make PYTHON=/path/to/python3.11"; exit 1; }
-	@mkdir -p build
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing what requirements.lock names into $(VENV): about 290 MB to download where it is not there yet"
+	@echo "installing what requirements.lock names into $(VENV): about 270 MB to download where it is not there yet"
 	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.ready-*

@@ -123,6 +123,7 @@ class Row(NamedTuple):
 
 
 # The first 69 rows are the closed table of the network's vocabulary; the rest is ours (docs/decisions/0002).
+# fmt: off
 ROWS: Final[tuple[Row, ...]] = (
     Row("REQUEST_EMPTY", InvalidRequest, "INVALID_ARGUMENT", 1, False, "nothing in the request", "请求为空", "Send the document or the fields that the call needs."),
     Row("FIELD_MISSING", InvalidRequest, "INVALID_ARGUMENT", 1, False, "mandatory field empty; field named", "必填项缺失", "Fill in the field that is named."),
@@ -205,6 +206,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("STORE_CORRUPT", StoreCorrupt, "DATA_LOSS", 8, False, "own store fails verification", "存储损坏", "Keep the disk as it is and restore a backup: trustnode store check names the first difference."),
     Row("READ_ONLY", VenueUnavailable, "UNAVAILABLE", 6, False, "the store is behind what was signed before", "只读", "The operator sees the way on in: trustnode status"),
 )
+# fmt: on
 REASONS: Final[Mapping[str, Row]] = {row.reason: row for row in ROWS}
 
 

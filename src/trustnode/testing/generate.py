@@ -1,4 +1,4 @@
-"""Everything in the tree that is written by a program: stubs, the reason registry, document schemas, the error catalogue.
+"""Everything in the tree that a program writes: stubs, the reason registry, document schemas, the error catalogue.
 
 Decides: what is generated from what, and whether the checked-in files are what they would be. Leaves to others: the
 sources (``protos``, ``errors``, ``core``). Needs a checkout and the developer's environment.
@@ -47,8 +47,9 @@ syntax = "proto3";
 
 package trustnode.v1;
 
-// Names every reason. Without its prefix a value is the `reason` of the one `google.rpc.ErrorInfo` that each answer other
-// than OK carries, with domain `trustnode`. Metadata holds what changes: field, object, limit, `next_step`, `retry_after_s`.
+// Names every reason. Without its prefix a value is the `reason` of the one `google.rpc.ErrorInfo` that each answer
+// other than OK carries, with domain `trustnode`. Metadata holds what changes: field, object, limit, `next_step`,
+// `retry_after_s`.
 enum Reason {
   // Never sent. Receivers treat an unknown reason as a refusal.
   REASON_UNSPECIFIED = 0;
@@ -69,7 +70,9 @@ def error_proto(rows: Iterable[Row], present: str) -> str:
         numbers.setdefault(row.reason, max(numbers.values(), default=0) + 1)
     by_reason = {row.reason: row for row in rows}
     ordered = sorted(numbers.items(), key=lambda item: item[1])
-    reserved = [f'  reserved {number};\n  reserved "REASON_{name}";\n' for name, number in ordered if name not in by_reason]
+    reserved = [
+        f'  reserved {number};\n  reserved "REASON_{name}";\n' for name, number in ordered if name not in by_reason
+    ]
     values = [_value(by_reason[name], number) for name, number in ordered if name in by_reason]
     return "".join([_ERROR_HEAD, *reserved, *values, "}\n"])
 
@@ -85,8 +88,9 @@ def error_page(rows: Iterable[Row]) -> str:
     head = (
         "# Error catalogue\n\n"
         "Written by `make docs` from the table in `src/trustnode/errors.py`.\n"
-        "A reason is the same word on the wire (`google.rpc.ErrorInfo`, domain `trustnode`), in `--json` and in Python.\n\n"
-        "| reason | meaning | 中文 | class | gRPC code | exit | repeat | next step |\n|---|---|---|---|---|---|---|---|\n"
+        "A reason is one word on the wire (`google.rpc.ErrorInfo`, domain `trustnode`), in `--json`, in Python.\n\n"
+        "| reason | meaning | 中文 | class | gRPC code | exit | repeat | next step |\n"
+        "|---|---|---|---|---|---|---|---|\n"
     )
     return head + "".join(_row(row) for row in rows)
 
@@ -120,7 +124,9 @@ def _stubs(root: Path) -> Files:
     out.mkdir()
     # Mapping protos/arrow to trustnode/arrow makes Arrow's stubs importable inside our package, names unchanged.
     include = [f"-Itrustnode/arrow={root / 'protos/arrow'}", f"-I{root / 'protos'}"]
-    sources = sorted(str(path) for part in ("trustnode/v1", "arrow") for path in (root / "protos" / part).glob("*.proto"))
+    sources = sorted(
+        str(path) for part in ("trustnode/v1", "arrow") for path in (root / "protos" / part).glob("*.proto")
+    )
     command = [sys.executable, "-m", "grpc_tools.protoc", *include, f"--python_out={out}", f"--pyi_out={out}", *sources]
     subprocess.run(command, check=True)
     return {Path("src") / path.relative_to(out): path.read_text("utf-8") for path in sorted(out.rglob("*_pb2.py*"))}
