@@ -1,0 +1,255 @@
+"""Tables and their migrations. sqlite-utils runs them, each with its record in one transaction.
+
+Decides: the tables, and that a store of a newer program is not opened. Leaves to others: what stands in them.
+
+sqlite-utils is imported only when a migration is pending: where pandas is installed the import alone takes more than a
+second (ecosystem 3), and a node starts within two.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from trustnode.errors import error
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+_STATE_COLUMNS: Final = """
+    id text primary key,
+    state text not null,
+    causes text not null,
+    version integer not null,
+    changed_at text not null,
+    document text not null,
+"""
+
+_LOG: Final = """
+create table head (
+    one integer primary key check (one = 1),
+    size integer not null,
+    root blob not null,
+    batch blob not null,
+    time text not null
+) strict;
+create table entry (
+    idx integer primary key,
+    chain integer not null,
+    seq integer not null,
+    link blob not null,
+    commitment blob not null
+) strict;
+create unique index entry_chain on entry (chain, seq);
+create table statement (
+    idx integer primary key,
+    salt blob not null,
+    body blob not null
+) strict;
+create table chain (
+    id integer primary key,
+    kind text not null,
+    object text not null,
+    seq integer not null,
+    link blob not null,
+    unique (kind, object)
+) strict;
+create table tile (
+    level integer not null,
+    number integer not null,
+    data blob not null,
+    primary key (level, number)
+) strict;
+"""
+
+_MESSAGES: Final = """
+create table document (
+    digest text primary key,
+    type text not null,
+    payload blob not null,
+    signatures text not null
+) strict;
+create table answer (
+    event_id text primary key,
+    body blob not null,
+    at text not null
+) strict;
+create table outbox (
+    id integer primary key autoincrement,
+    peer text not null,
+    object text not null,
+    document text not null,
+    supporting text not null,
+    created_at text not null
+) strict;
+create index outbox_peer on outbox (peer, object, id);
+create table feed (
+    lane text not null,
+    audience text not null,
+    seq integer not null,
+    digest text not null,
+    documents text not null,
+    origin text not null,
+    path text not null,
+    primary key (lane, audience, seq)
+) strict, without rowid;
+create table timer (
+    kind text not null,
+    id text not null,
+    event text not null,
+    time text not null,
+    primary key (kind, id, event)
+) strict, without rowid;
+create index timer_time on timer (time, kind, id);
+create table counter (
+    key text not null,
+    "window" text not null,
+    "used" integer not null,
+    primary key (key, "window")
+) strict, without rowid;
+create table reservation (
+    access text not null,
+    key text not null,
+    "window" text not null,
+    amount integer not null,
+    primary key (access, key, "window")
+) strict, without rowid;
+create table setting (
+    name text primary key,
+    value text not null
+) strict, without rowid;
+"""
+
+_STATES: Final = f"""
+create table participant ({_STATE_COLUMNS}
+    name text not null, title text not null, roles text not null, custody text not null, kid text not null,
+    home text not null, invited_until text not null, certificate_serial text not null
+) strict;
+create unique index participant_name on participant (name, id);
+create table peering ({_STATE_COLUMNS}
+    relation text not null, scopes text not null, applied_by text not null, card text not null,
+    card_version integer not null, confirmed text not null, address text not null, max_listings integer not null
+) strict;
+create table product ({_STATE_COLUMNS}
+    product_id text not null, provider text not null, product_version integer not null, level text not null,
+    category text not null, title text not null, pending text not null, binding text not null,
+    notice_until text not null
+) strict;
+create index product_provider on product (provider, id);
+create table listing ({_STATE_COLUMNS}
+    product text not null, provider text not null, visibility text not null, offers text not null, record text not null
+) strict;
+create index listing_product on listing (product, id);
+create table catalog ({_STATE_COLUMNS}
+    product text not null, origin text not null, path text not null, received_at text not null,
+    registration text not null, offers text not null, level text not null, category text not null,
+    visibility text not null, verification text not null
+) strict;
+create index catalog_product on catalog (product, id);
+create index catalog_origin on catalog (origin, id);
+create table negotiation ({_STATE_COLUMNS}
+    product text not null, listing text not null, offer text not null, offer_name text not null,
+    provider text not null, consumer text not null, provider_node text not null, consumer_node text not null,
+    purpose text not null, number integer not null, proposed_by text not null, agreement text not null,
+    waits_for text not null, lapses_at text not null
+) strict;
+create index negotiation_consumer on negotiation (consumer, id);
+create index negotiation_provider on negotiation (provider, id);
+create table agreement ({_STATE_COLUMNS}
+    negotiation text not null, product text not null, product_id text not null, provider text not null,
+    consumer text not null, provider_node text not null, consumer_node text not null, offer_name text not null,
+    purpose text not null, start text not null, "end" text not null, policy text not null,
+    ending_signed_by text not null
+) strict;
+create index agreement_product on agreement (product, id);
+create index agreement_consumer on agreement (consumer, id);
+create index agreement_provider on agreement (provider, id);
+create table "grant" ({_STATE_COLUMNS}
+    agreement text not null, holder text not null, provider_node text not null, not_before text not null,
+    not_after text not null
+) strict;
+create index grant_agreement on "grant" (agreement, id);
+create table access ({_STATE_COLUMNS}
+    agreement text not null, product text not null, consumer text not null, consumer_node text not null,
+    provider_node text not null, purpose text not null, grade text not null, decision_seq integer not null,
+    decision_link text not null, plan_commitment text not null, stream_salt text not null, frames integer not null,
+    rows integer not null, bytes integer not null, stream_commitment text not null, acked_frames integer not null,
+    acked_rows integer not null, acked_bytes integer not null, receipt text not null, carrier_ack text not null,
+    participant_ack text not null, cause text not null, cost_fen integer not null, resumes text not null,
+    started_at text not null, ended_at text not null
+) strict;
+create index access_agreement on access (agreement, id);
+create index access_state on access (state, id);
+"""
+
+
+def _log(db: Database) -> None:
+    """The evidence log."""
+    db.executescript(_LOG)
+
+
+def _messages(db: Database) -> None:
+    """Documents, answers, outbox, feeds, timers, counters."""
+    db.executescript(_MESSAGES)
+
+
+def _states(db: Database) -> None:
+    """One table for each class of ``core.states``."""
+    db.executescript(_STATES)
+
+
+def _search(db: Database) -> None:
+    """The text index; triggers keep it true to its table."""
+    search = db.table("search")
+    search.create(
+        {
+            "position": int,
+            "id": str,
+            "title": str,
+            "words": str,
+            "facets": str,
+            "level": str,
+            "category": str,
+            "venue": str,
+            "visibility": str,
+        },
+        pk="position",
+        not_null={"id", "title", "words", "facets", "level", "category", "venue", "visibility"},
+        strict=True,
+    )
+    search.create_index(["id"], unique=True)
+    search.enable_fts(["words", "facets"], tokenize="unicode61", create_triggers=True)
+    db.table("search_viewer").create({"position": int, "viewer": str}, pk=("position", "viewer"), strict=True)
+
+
+STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
+    ("0001_log", _log),
+    ("0002_messages", _messages),
+    ("0003_states", _states),
+    ("0004_search", _search),
+)
+"""In order; a step that was released is never changed, a new one is added behind it."""
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the tables to the state of this program.
+
+    Raises:
+        TrustnodeError: VERSION_UNSUPPORTED, the store was written by a newer program.
+    """
+    (version,) = db.execute("pragma user_version").fetchone()
+    if version > len(STEPS):
+        raise error("VERSION_UNSUPPORTED", f"the store has schema {version}; this program knows {len(STEPS)}")
+    if version < len(STEPS):
+        _apply(db)
+
+
+def _apply(db: sqlite3.Connection) -> None:
+    from sqlite_utils import Database, Migrations
+
+    migrations = Migrations("trustnode")
+    for name, step in STEPS:
+        migrations(name=name)(step)
+    migrations.apply(Database(db))
+    db.execute(f"pragma user_version = {len(STEPS)}")

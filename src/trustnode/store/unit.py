@@ -1,0 +1,494 @@
+"""What one durable step may see and do: View and Tx (DESIGN 3.3).
+
+Decides: optimistic versions, immutability of documents, conditional counters, order and numbering of outbox and feed
+lines, timers. Leaves to others: savepoints and commit (``batch``), rules (``app`` and ``core``).
+
+A unit is a plain function of a Tx. It verifies nothing, parses nothing foreign, touches no file and never waits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from trustnode.core.document import MAX_INTEGER, MAX_SIGNATURES, Document, Signature
+from trustnode.core.evidence.chain import ChainEnd
+from trustnode.core.evidence.entry import Entry, statement
+from trustnode.core.lifecycle import State
+from trustnode.errors import error
+from trustnode.store.log import Append, LogView
+from trustnode.store.rows import table_of
+from trustnode.store.search import Found, Index, Query, SearchText
+
+S = TypeVar("S", bound=State)
+
+FEED_START: Final = bytes(32).hex()
+"""Digest before the first line of a feed."""
+
+
+class Change(NamedTuple):
+    """One object as a committed batch left it."""
+
+    kind: str
+    """Name of its table."""
+    state: State
+
+
+class FeedLine(NamedTuple):
+    """One numbered line of a feed."""
+
+    seq: int
+    digest: str
+    """Of this line and all before it (``line_digest``)."""
+    documents: tuple[Document, ...]
+    origin: str
+    path: tuple[str, ...]
+
+
+class OutboxLine(NamedTuple):
+    """A document that waits for one peer's durable answer."""
+
+    id: int
+    peer: str
+    object: str
+    document: Document
+    supporting: tuple[Document, ...]
+    created_at: str
+
+
+class Timer(NamedTuple):
+    """An event that is due at a time."""
+
+    time: str
+    kind: str
+    id: str
+    event: str
+
+
+class CounterRow(NamedTuple):
+    """What is used up; open reservations count in full."""
+
+    key: str
+    window: str
+    used: int
+
+
+class Reservation(NamedTuple):
+    """What one access holds of a counter until it is settled."""
+
+    access: str
+    key: str
+    window: str
+    amount: int
+
+
+class RefusalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The entry of a refusal, carried by ``TrustnodeError.record``.
+
+    Refusals of one caller for one reason are aggregated a minute: the first is logged as it is, the others are counted.
+    """
+
+    object_kind: str
+    object: str
+    event: str
+    """``lifecycle.refuse`` or ``access.deny``."""
+    caller: str = ""
+    """Who was refused; empty: the ``actor`` of the fields."""
+    fields: Mapping[str, Any] = {}
+
+
+def line_digest(previous: str, seq: int, digests: Iterable[str]) -> str:
+    """Digest of a feed line and of all before it.
+
+    SHA-256 over lines: ``trustnode feed v1``, the digest before, the number, the digest of each document.
+    """
+    return hashlib.sha256("\n".join(("trustnode feed v1", previous, str(seq), *digests)).encode()).hexdigest()
+
+
+class View:
+    """One snapshot of the store."""
+
+    def __init__(self, db: sqlite3.Connection, now: str) -> None:
+        self._db = db
+        self.now: Final = now
+        """One instant for the whole unit or query, canonical text."""
+
+    @property
+    def evidence(self) -> LogView:
+        """The committed log, its tiles and proofs."""
+        return LogView(self._db)
+
+    def get(self, kind: type[S], id: str) -> S | None:
+        """The object with this id."""
+        table = table_of(kind)
+        row = self._db.execute(table.get, (id,)).fetchone()
+        return table.read(row) if row else None
+
+    def find(self, kind: type[S], *, limit: int = 1000, order: str = "id", after: str = "", **where: object) -> list[S]:
+        """Objects whose columns equal the values given; a tuple or list means one of them.
+
+        Args:
+            kind: State class.
+            limit: Rows at most.
+            order: Column to sort by; ``-`` before it: largest first. Ties are broken by id.
+            after: Id of the last row of the page before.
+            **where: Column and value.
+        """
+        table = table_of(kind)
+        shape = tuple((column, isinstance(value, tuple | list)) for column, value in where.items())
+        values = [_bound(value) for value in where.values()]
+        keyset = [after, after] if after else []
+        rows = self._db.execute(table.find(shape, order, after=bool(after)), (*values, *keyset, limit))
+        return [table.read(row) for row in rows]
+
+    def document(self, digest: str) -> Document | None:
+        """The document whose payload has this digest, with every signature we were given."""
+        row = self._db.execute("select type, payload, signatures from document where digest = ?", (digest,)).fetchone()
+        return Document(row[0], row[1], _signatures.decode(row[2])) if row else None
+
+    def chain(self, object_kind: str, object: str) -> ChainEnd:
+        """Number and link (E) of an object's newest entry; (0, 32 zero bytes) before the first."""
+        row = self._db.execute(
+            "select seq, link from chain where kind = ? and object = ?", (object_kind, object)
+        ).fetchone()
+        return ChainEnd(*row) if row else ChainEnd()
+
+    def feed(self, lane: str, audience: str, after: int, limit: int) -> list[FeedLine]:
+        """Lines of a feed behind number ``after``."""
+        rows = self._db.execute(
+            "select seq, digest, documents, origin, path from feed where lane = ? and audience = ? and seq > ? "
+            "order by seq limit ?",
+            (lane, audience, after, limit),
+        ).fetchall()
+        return [
+            FeedLine(seq, digest, self._kept(documents), origin, _words.decode(path))
+            for seq, digest, documents, origin, path in rows
+        ]
+
+    def feed_head(self, lane: str, audience: str) -> tuple[int, str]:
+        """Number and digest of the newest line; (0, FEED_START) before the first."""
+        row = self._db.execute(
+            "select seq, digest from feed where lane = ? and audience = ? order by seq desc limit 1", (lane, audience)
+        ).fetchone()
+        return (row[0], row[1]) if row else (0, FEED_START)
+
+    def counter(self, key: str, window: str = "") -> CounterRow | None:
+        """What is used of a counter in one window; None where nothing ever was."""
+        row = self._db.execute('select "used" from counter where key = ? and "window" = ?', (key, window)).fetchone()
+        return CounterRow(key, window, row[0]) if row else None
+
+    def reservations(self, access: str = "", *, limit: int = 10_000) -> list[Reservation]:
+        """Open reservations, of one access or of all."""
+        where, values = ("where access = ?", [access]) if access else ("", [])
+        rows = self._db.execute(
+            f'select access, key, "window", amount from reservation {where} order by access, key limit ?',
+            (*values, limit),
+        )
+        return [Reservation(*row) for row in rows]
+
+    def setting(self, name: str) -> str:
+        """A small fact that is no object (a feed position, the id of the own card); empty where it is not known."""
+        row = self._db.execute("select value from setting where name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def settings(self, prefix: str) -> dict[str, str]:
+        """All small facts whose name begins with ``prefix``."""
+        rows = self._db.execute("select name, value from setting where substr(name, 1, ?) = ?", (len(prefix), prefix))
+        return dict(rows.fetchall())
+
+    def outbox_peers(self) -> list[str]:
+        """Peers for whom something waits."""
+        return [row[0] for row in self._db.execute("select distinct peer from outbox order by peer")]
+
+    def outbox(self, peer: str, *, limit: int = 256) -> list[OutboxLine]:
+        """The oldest waiting line of each object for a peer: those that may be delivered now, in any order."""
+        rows = self._db.execute(
+            "select id, peer, object, document, supporting, created_at from outbox "
+            "where id in (select min(id) from outbox where peer = ? group by object) order by id limit ?",
+            (peer, limit),
+        ).fetchall()
+        return [
+            OutboxLine(id, to, object, self._need(digest), self._kept(supporting), created_at)
+            for id, to, object, digest, supporting, created_at in rows
+        ]
+
+    def timers(self, now: str, *, limit: int = 256) -> list[Timer]:
+        """Timers due at ``now``, the oldest first."""
+        rows = self._db.execute(
+            "select time, kind, id, event from timer where time <= ? order by time, kind, id limit ?", (now, limit)
+        )
+        return [Timer(*row) for row in rows]
+
+    def next_timer(self) -> str:
+        """When the next timer is due; empty where there is none."""
+        row = self._db.execute("select min(time) from timer").fetchone()
+        return row[0] or ""
+
+    def search(self, query: Query) -> Found:
+        """Indexed texts that match, the newest first (``store.search``)."""
+        return Index(self._db).search(query)
+
+    def _kept(self, digests: str) -> tuple[Document, ...]:
+        return tuple(self._need(digest) for digest in _words.decode(digests))
+
+    def _need(self, digest: str) -> Document:
+        found = self.document(digest)
+        if found is None:
+            raise error("STORE_CORRUPT", f"document {digest} is referred to and not stored")
+        return found
+
+
+@dataclass
+class Effects:
+    """What a unit touched that somebody waits for."""
+
+    changes: list[Change] = field(default_factory=list)
+    peers: set[str] = field(default_factory=set)
+    feeds: set[tuple[str, str]] = field(default_factory=set)
+    timers: bool = False
+
+    def add(self, other: Effects) -> None:
+        """Take over the effects of a unit that stands."""
+        self.changes += other.changes
+        self.peers |= other.peers
+        self.feeds |= other.feeds
+        self.timers |= other.timers
+
+
+class Tx(View):
+    """A snapshot that one unit may change. Nothing in it lasts unless the unit returns and its batch commits."""
+
+    def __init__(self, db: sqlite3.Connection, now: str, node_id: str, append: Append) -> None:
+        super().__init__(db, now)
+        self._node_id = node_id
+        self._append = append
+        self.effects: Final = Effects()
+
+    def chain(self, object_kind: str, object: str) -> ChainEnd:
+        """As ``View.chain``; the entries that this unit has logged are included."""
+        return self._append.end(object_kind, object)
+
+    def save(self, state: S) -> S:
+        """Store an object: the version in it is the version that was read, 0 for a new one.
+
+        Returns:
+            The object as stored, one version later.
+
+        Raises:
+            StateError: STALE_VERSION, somebody changed it in between; DUPLICATE, a unique column is taken.
+        """
+        table = table_of(type(state))
+        stored = msgspec.structs.replace(state, version=state.version + 1, changed_at=self.now)
+        values = table.write(stored)
+        try:
+            if state.version:
+                done = self._db.execute(table.update, (*values, state.id, state.version))
+            else:
+                done = self._db.execute(table.insert, values)
+        except sqlite3.IntegrityError as problem:
+            raise error("DUPLICATE", f"{table.name} {state.id}: {problem}", object=state.id) from problem
+        if done.rowcount != 1:
+            raise error(
+                "STALE_VERSION", f"{table.name} {state.id} is no longer at version {state.version}", object=state.id
+            )
+        self.effects.changes.append(Change(table.name, stored))
+        return stored
+
+    def keep(self, document: Document) -> str:
+        """Store a document for ever; signatures given later for the same payload are added.
+
+        Hand over only signatures that were verified: room for them is bounded.
+
+        Returns:
+            Its digest.
+
+        Raises:
+            TrustnodeError: REPLAYED, the same bytes under another type; FIELD_TOO_LONG, too many signatures.
+        """
+        digest = document.digest
+        known = self.document(digest)
+        if known is None:
+            self._db.execute(
+                "insert into document values (?, ?, ?, ?)",
+                (digest, document.payload_type, document.payload, msgspec.json.encode(document.signatures).decode()),
+            )
+        elif known.payload_type != document.payload_type:
+            raise error("REPLAYED", f"document {digest} was kept as a {known.name}")
+        else:
+            self._sign(digest, known.signatures, document.signatures)
+        return digest
+
+    def _sign(self, digest: str, known: tuple[Signature, ...], given: tuple[Signature, ...]) -> None:
+        added = tuple(one for one in given if one not in known)
+        if not added:
+            return
+        if len(known) + len(added) > MAX_SIGNATURES:
+            raise error("FIELD_TOO_LONG", f"document {digest} has too many signatures", field="signatures")
+        self._db.execute(
+            "update document set signatures = ? where digest = ?",
+            (msgspec.json.encode((*known, *added)).decode(), digest),
+        )
+
+    def log(self, object_kind: str, object: str, event: str, **fields: Any) -> None:
+        """Append one entry to the chain of an object; index, salt and link are given by the batch.
+
+        Args:
+            object_kind: One of ``OBJECT_KINDS``.
+            object: Its id.
+            event: Key of ``EVENTS``.
+            **fields: Fields of ``Entry`` beyond event id, time and node.
+
+        Raises:
+            TrustnodeError: VOCABULARY_UNKNOWN, FIELD_FORMAT, FIELD_MISSING: the record is not one.
+        """
+        fields.setdefault("event_id", str(uuid.uuid4()))
+        entry = Entry(
+            type=event,
+            time=self.now,
+            node_id=self._node_id,
+            object_kind=object_kind,  # type: ignore[arg-type] # a closed set that Entry checks
+            object=object,
+            **fields,
+        )
+        self._append.add(object_kind, object, statement(entry))
+
+    def reserve(self, key: str, amount: int, limit: int, *, access: str, window: str = "") -> bool:
+        """Take ``amount`` of a counter for an access, unless the counter would pass ``limit``.
+
+        One conditional update: no interleaving passes the limit.
+
+        Args:
+            key: Name of the counter.
+            amount: How much, at least 0.
+            limit: The most that may be used in the window.
+            access: Who holds it until ``settle``.
+            window: Name of the window that is counted alone (a day, an hour); empty: the whole time.
+
+        Returns:
+            False where nothing was taken.
+        """
+        if amount < 0 or limit > MAX_INTEGER:
+            raise error("FIELD_FORMAT", "a reservation is not negative and its limit is bounded", field="amount")
+        taken = self._db.execute(
+            'insert into counter (key, "window", "used") select ?1, ?2, ?3 where ?3 <= ?4 '
+            'on conflict (key, "window") do update set "used" = "used" + ?3 where "used" + ?3 <= ?4',
+            (key, window, amount, limit),
+        )
+        if taken.rowcount != 1:
+            return False
+        self._db.execute(
+            "insert into reservation values (?, ?, ?, ?) "
+            'on conflict (access, key, "window") do update set amount = amount + excluded.amount',
+            (access, key, window, amount),
+        )
+        return True
+
+    def settle(self, access: str, used: Mapping[str, int]) -> None:
+        """End the reservations of an access: what was reserved and not used is given back.
+
+        Args:
+            access: Who holds them; where it holds none, nothing happens, so that repeating is harmless.
+            used: Key -> what was really used; absent: nothing. More than reserved is counted as it is.
+        """
+        for held in self.reservations(access):
+            self._db.execute(
+                'update counter set "used" = max(0, "used" - ? + ?) where key = ? and "window" = ?',
+                (held.amount, max(0, used.get(held.key, 0)), held.key, held.window),
+            )
+        self._db.execute("delete from reservation where access = ?", (access,))
+
+    def send(self, peer: str, document: Document, *, supporting: Sequence[str] = (), object: str = "") -> None:
+        """Put a document into the outbox for one peer; lines of one object are delivered in order.
+
+        Args:
+            peer: Trust domain.
+            document: What is delivered; it is kept.
+            supporting: Digests of kept documents that travel with it.
+            object: Whose order counts.
+        """
+        digest = self.keep(document)
+        for one in supporting:
+            self._need(one)
+        self._db.execute(
+            "insert into outbox (peer, object, document, supporting, created_at) values (?, ?, ?, ?, ?)",
+            (peer, object, digest, _as_words(supporting), self.now),
+        )
+        self.effects.peers.add(peer)
+
+    def delivered(self, line_id: int) -> None:
+        """Take a line out of the outbox: the peer gave its durable answer."""
+        self._db.execute("delete from outbox where id = ?", (line_id,))
+
+    def tell(
+        self, lane: str, audience: str, documents: Sequence[Document], *, origin: str = "", path: Sequence[str] = ()
+    ) -> int:
+        """Add a line to a feed, numbered without gaps and linked to the line before.
+
+        Args:
+            lane: CONTROL or CATALOG.
+            audience: ``*`` or the trust domain of one peer.
+            documents: What is told; they are kept.
+            origin: Trust domain of who told it first; empty: this node.
+            path: Trust domains it came through.
+
+        Returns:
+            Number of the line, from 1.
+        """
+        digests = [self.keep(one) for one in documents]
+        last, previous = self.feed_head(lane, audience)
+        digest = line_digest(previous, last + 1, digests)
+        self._db.execute(
+            "insert into feed values (?, ?, ?, ?, ?, ?, ?)",
+            (lane, audience, last + 1, digest, _as_words(digests), origin, _as_words(path)),
+        )
+        self.effects.feeds.add((lane, audience))
+        return last + 1
+
+    def at(self, time: str, kind: str, id: str, event: str) -> None:
+        """Have ``event`` fired on an object at a time; replaces the same timer."""
+        self._db.execute("insert or replace into timer values (?, ?, ?, ?)", (kind, id, event, time))
+        self.effects.timers = True
+
+    def forget_timer(self, kind: str, id: str, event: str) -> None:
+        """Take a timer away: it has fired, or its reason is gone."""
+        self._db.execute("delete from timer where kind = ? and id = ? and event = ?", (kind, id, event))
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Store a small fact; empty takes it away."""
+        if value:
+            self._db.execute("insert or replace into setting values (?, ?)", (name, value))
+        else:
+            self._db.execute("delete from setting where name = ?", (name,))
+
+    def index(self, id: str, text: SearchText) -> None:
+        """Make an object findable by its words; replaces what was indexed under this id and moves it to the front."""
+        Index(self._db).put(id, text)
+
+    def unindex(self, id: str) -> None:
+        """Make an object unfindable."""
+        Index(self._db).remove(id)
+
+    def erase(self, index: int) -> None:
+        """Erase what an entry says: salt and statement go, its leaf, link and every proof stay valid.
+
+        The caller logs ``log.erase``, so that the gap itself is evidence (evidence-log 4).
+        """
+        self._db.execute("delete from statement where idx = ?", (index,))
+
+
+_signatures = msgspec.json.Decoder(tuple[Signature, ...])
+_words = msgspec.json.Decoder(tuple[str, ...])
+
+
+def _as_words(words: Iterable[str]) -> str:
+    return msgspec.json.encode(tuple(words)).decode()
+
+
+def _bound(value: object) -> object:
+    return msgspec.json.encode(value).decode() if isinstance(value, tuple | list) else value
