@@ -60,8 +60,11 @@ def read_moment(text: str, zone: tzinfo | None = None) -> Moment:
     is_day = re.fullmatch(r"\d{4}-\d\d-\d\d", text) is not None
     if found.utcoffset() is None and zone is None:
         raise Unreadable(f"{text!r} says no zone")
-    start = found if found.utcoffset() is not None else found.replace(tzinfo=zone)
-    return Moment(start, start + timedelta(days=1) if is_day and start.year < 9999 else start, is_day)
+    try:
+        start = (found if found.utcoffset() is not None else found.replace(tzinfo=zone)).astimezone(UTC)
+        return Moment(start, start + timedelta(days=1) if is_day else start, is_day)
+    except OverflowError:
+        raise Unreadable(f"{text!r} is beyond the calendar") from None
 
 
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?")
@@ -222,7 +225,7 @@ def _set_operator(operator: str, words: frozenset[str], down: Down) -> _Compare:
         "neq": lambda value: bool(value != words),
         "isA": lambda value: not inside.isdisjoint(value),
         "isAnyOf": lambda value: not inside.isdisjoint(value),
-        "isNoneOf": lambda value: inside.isdisjoint(value),
+        "isNoneOf": inside.isdisjoint,
         "isAllOf": lambda value: bool(value == words),
         "hasPart": lambda value: words <= down(value),
         "isPartOf": lambda value: bool(value <= inside),
