@@ -1,0 +1,119 @@
+"""How much one caller may ask: rates and streams, counted per source address, per identity and per trust domain.
+
+A global cap would be a lever for one noisy caller against all others (identity 10), so there is none here.
+Decides: whether a call is let in now. Leaves to others: the numbers (``config``), cost of a method (``methods``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from trustnode.config import Limits
+from trustnode.errors import error
+from trustnode.rpc.authentication import Identified
+from trustnode.rpc.methods import COSTS, Method
+
+MAX_BUCKETS: Final = 10_000
+REFUSED_COST: Final = 50
+"""What a failed authentication costs its source address: it burns more of our time than a call."""
+
+
+class Buckets:
+    """A token bucket for each key; the longest unused ones are forgotten (a forgotten bucket is a full one)."""
+
+    def __init__(self, per_second: int, burst: int, monotonic: Callable[[], float], limit: int = MAX_BUCKETS) -> None:
+        self._per_second = per_second
+        self._burst = float(burst)
+        self._monotonic = monotonic
+        self._limit = limit
+        self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: str, tokens: int) -> float:
+        """Take tokens; returns 0 when they were there, else the seconds until they will be (nothing is taken then)."""
+        now = self._monotonic()
+        held = self._level(key, now)
+        wait = max(0.0, (min(tokens, self._burst) - held) / self._per_second)
+        self._keep(key, held if wait else held - tokens, now)
+        return wait
+
+    def charge(self, key: str, tokens: int) -> None:
+        """Take tokens that may not be there: the next callers wait for them."""
+        now = self._monotonic()
+        self._keep(key, max(self._level(key, now) - tokens, -self._burst), now)
+
+    def _level(self, key: str, now: float) -> float:
+        held, then = self._held.get(key, (self._burst, now))
+        return min(self._burst, held + (now - then) * self._per_second)
+
+    def _keep(self, key: str, held: float, now: float) -> None:
+        self._held[key] = (held, now)
+        self._held.move_to_end(key)
+        while len(self._held) > self._limit:
+            self._held.popitem(last=False)
+
+
+class Admission:
+    """The counters of one node."""
+
+    def __init__(self, limits: Limits, monotonic: Callable[[], float]) -> None:
+        self._limits = limits
+        self._sources = Buckets(limits.source_per_second, limits.source_burst, monotonic)
+        self._identities = Buckets(limits.identity_per_second, limits.identity_burst, monotonic)
+        self._domains = Buckets(limits.domain_per_second, limits.domain_burst, monotonic)
+        self._open: Counter[tuple[str, str]] = Counter()
+
+    def arrive(self, source: str) -> None:
+        """Count a call of a source address, before anybody is authenticated.
+
+        Raises:
+            TrustnodeError: RATE_LIMITED.
+        """
+        self._refuse_wait(self._sources.take(source, 1), "this address")
+
+    def refused(self, source: str) -> None:
+        """Count a failed authentication against its source address."""
+        self._sources.charge(source, REFUSED_COST)
+
+    @contextlib.contextmanager
+    def enter(self, who: Identified, method: Method) -> Iterator[None]:
+        """Hold one place for a call while it runs.
+
+        Raises:
+            TrustnodeError: RATE_LIMITED.
+        """
+        if who.audience == "OPERATOR":
+            yield
+            return
+        cost = COSTS[method.cost]
+        self._refuse_wait(self._identities.take(who.caller.spiffe_id, cost), "this identity")
+        self._refuse_wait(self._domains.take(who.caller.trust_domain, cost), "this trust domain")
+        kind = "streams" if method.server_streaming else "calls"
+        places = ((kind, who.caller.spiffe_id), (f"domain {kind}", who.caller.trust_domain))
+        self._check_places(places)
+        self._open.update(places)
+        try:
+            yield
+        finally:
+            self._open.subtract(places)
+            for place in places:
+                if self._open[place] <= 0:
+                    del self._open[place]
+
+    def _check_places(self, places: tuple[tuple[str, str], ...]) -> None:
+        most = {
+            "calls": self._limits.identity_calls,
+            "streams": self._limits.identity_streams,
+            "domain calls": self._limits.domain_calls,
+            "domain streams": self._limits.domain_streams,
+        }
+        for place in places:
+            if self._open[place] >= most[place[0]]:
+                raise error("RATE_LIMITED", f"{most[place[0]]} {place[0]} are open already", limit=place[0])
+
+    @staticmethod
+    def _refuse_wait(wait: float, whose: str) -> None:
+        if wait > 0:
+            raise error("RATE_LIMITED", f"too many calls of {whose}", retry_after_s=f"{wait:.3f}")
