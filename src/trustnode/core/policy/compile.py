@@ -96,8 +96,8 @@ def _demand_said(terms: Terms) -> None:
     for key in terms_module.MANDATORY:
         if not getattr(terms, key):
             raise error("FIELD_MISSING", f"{key} must be said; nothing is allowed by silence", field=key)
-    if not (terms.columns or terms.result):
-        raise error("FIELD_MISSING", 'columns, or result = "aggregates", must be said', field="columns")
+    if not (terms.columns or terms.masks or terms.result):
+        raise error("FIELD_MISSING", 'columns, masks or result = "aggregates" must be said', field="columns")
 
 
 def _contradiction(key: str, message: str) -> TrustnodeError:

@@ -77,7 +77,8 @@ KEYS: Final[tuple[str, ...]] = Terms.__struct_fields__
 _SILENT: Final[Mapping[str, Any]] = {key: getattr(Terms(), key) for key in KEYS}
 
 MANDATORY: Final = ("purposes", "who", "period", "keep", "onward")
-"""Nothing by silence: an offer says these, ``any`` if so meant; so it does ``columns`` or ``result``."""
+"""Nothing by silence: an offer says these, ``any`` if so meant; so it does ``columns``, ``masks``
+or ``result``."""
 
 OF_AGGREGATES: Final = ("person", "group_by", "measures", "min_group")
 

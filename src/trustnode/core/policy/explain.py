@@ -1,0 +1,181 @@
+"""Terms in words, English and Chinese, each line with how it is kept.
+
+Decides: the lines that ``product check``, ``negotiate`` and the console show, and that the class of a line is never
+better than the truth: what has left is promised, whatever the contract says. Leaves to others: printing, counting rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from trustnode.core.policy import decompile, grammar, level
+from trustnode.core.policy.odrl import Policy
+from trustnode.core.policy.purposes import PURPOSES
+from trustnode.core.policy.terms import KEPT, UNKEPT, Kept, Terms
+
+
+class Line(NamedTuple):
+    """One line of an explanation."""
+
+    key: str
+    words: str
+    zh: str
+    kept: Kept | None
+    """None: nothing here keeps it; the offer cannot be published."""
+    how: str
+    how_zh: str
+    added_by: str = ""
+    """Level that added the line, or empty: the provider wrote it."""
+
+
+_HOW: Final[Mapping[str, tuple[str, str]]] = {
+    "purposes": ("each request; the purpose claimed is on record", "每次请求核对, 申报的用途留痕"),
+    "who": ("certificate and registry, never the request", "依证书与登记核对"),
+    "places": ("jurisdiction of the receiving node", "接收节点所在法域"),
+    "period": ("the node's clock, also in running streams", "以节点时钟为准, 传输中同样核对"),
+    "rows": ("in the plan", "在查询计划中执行"),
+    "columns": ("in the plan; a column not named is not delivered", "在查询计划中执行, 未列出的字段不交付"),
+    "masks": ("in the plan, one key per contract", "在查询计划中执行, 每份合约一把密钥"),
+    "result": ("in the plan; smaller groups do not leave", "在查询计划中执行, 小组不输出"),
+    "limits": ("counted before, settled after", "先预留, 后结算"),
+}
+"""How the enforced keys are kept; the others say it by their value."""
+
+_MERGED: Final[Mapping[str, str]] = {
+    "not_for": "purposes",
+    "person": "result",
+    "group_by": "result",
+    "measures": "result",
+    "min_group": "result",
+}
+"""Keys that are shown in the line of another."""
+
+
+def lines(terms: Terms, price: str, level_word: str = "") -> tuple[Line, ...]:
+    """Explain readable terms.
+
+    Args:
+        terms: The readable form.
+        price: As in the offer.
+        level_word: Level of the data, to show what it adds; empty: not shown.
+    """
+    return (*_terms_lines(terms), _price_line(price), *(_added(level_word) if level_word else ()))
+
+
+def policy_lines(policy: Policy, level_word: str = "") -> tuple[Line, ...]:
+    """Explain a policy that has a short form.
+
+    Raises:
+        VOCABULARY_UNKNOWN: it has none; names the path.
+    """
+    terms, price = decompile.to_terms(policy)
+    return lines(terms, price, level_word)
+
+
+def _terms_lines(terms: Terms) -> Iterator[Line]:
+    for key in terms.said():
+        if key in UNKEPT:
+            yield Line(key, _plain(terms, key), _plain(terms, key), None, UNKEPT[key], "本节点无法执行")
+        elif key == "duties":
+            yield from (_duty_line(text) for text in terms.duties)
+        elif key in ("keep", "onward", "derived"):
+            yield _later_line(terms, key)
+        elif key not in _MERGED:
+            words, zh = _WORDS.get(key, lambda terms, key=key: (_plain(terms, key), _plain(terms, key)))(terms)
+            yield Line(key, words, zh, KEPT[key], *_HOW[key])
+
+
+def _plain(terms: Terms, key: str) -> str:
+    value = getattr(terms, key)
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return value if isinstance(value, str) else "stated"
+
+
+def _purposes(terms: Terms) -> tuple[str, str]:
+    names = ["any"] if terms.purposes == "any" else list(terms.purposes)
+    never = "; never " + ", ".join(terms.not_for) if terms.not_for else ""
+    never_zh = "; 不得用于" + "、".join(_zh(word) for word in terms.not_for) if terms.not_for else ""
+    return ", ".join(names) + never, "、".join(_zh(word) for word in names) + never_zh
+
+
+def _zh(word: str) -> str:
+    return PURPOSES[word].zh if word in PURPOSES else {"any": "任何用途"}.get(word, word)
+
+
+def _who(terms: Terms) -> tuple[str, str]:
+    said = _plain(terms, "who")
+    return said, "任何参与方" if said == "anyone" else said
+
+
+def _masks(terms: Terms) -> tuple[str, str]:
+    said = ", ".join(f"{column}: {mask}" for column, mask in sorted(terms.masks.items()))
+    return said, said
+
+
+def _result(terms: Terms) -> tuple[str, str]:
+    measures, keys = ", ".join(terms.measures), ", ".join(terms.group_by)
+    words = f"aggregates only: {measures}" + (f" by {keys}" if keys else "") + f"; groups of {terms.min_group} or more"
+    zh = f"仅输出统计: {measures}" + (f", 按 {keys} 分组" if keys else "") + f", 每组不少于 {terms.min_group}"
+    return words, zh
+
+
+_WORDS: Final = {"purposes": _purposes, "who": _who, "masks": _masks, "result": _result}
+
+
+_KEEP: Final[Mapping[Kept, tuple[str, str]]] = {
+    "enforced": ("only results leave", "仅结果离开"),
+    "proven": ("proof of erasure due; overdue stops the contract", "须提交删除证明, 逾期中止合约"),
+    "promised": ("nothing is owed", "无义务"),
+}
+_LATER: Final[Mapping[str, tuple[str, str]]] = {
+    "onward": ("a copy is out of our sight", "副本离开后不可见"),
+    "derived": ("what is made of a copy is out of our sight", "衍生数据不可见"),
+}
+_ZH: Final[Mapping[str, str]] = {
+    "no copy": "不得留存",
+    "unlimited": "不限期",
+    "forbidden": "禁止转让",
+    "results": "仅可转让结果",
+    "with these terms": "附同样条款方可转让",
+    "allowed": "允许转让",
+    "same terms": "适用同样条款",
+    "free": "不受限制",
+}
+
+
+def _later_line(terms: Terms, key: str) -> Line:
+    """Lines about what happens after delivery; none of them is enforced once a copy has left."""
+    value = str(getattr(terms, key))
+    kept = grammar.keep_kept(value) if key == "keep" else KEPT[key]
+    how = _KEEP[kept] if key == "keep" else _LATER[key]
+    return Line(key, value, _ZH.get(value, value), kept, *how)
+
+
+_DUTY_HOW: Final[Mapping[str, tuple[str, str, str]]] = {
+    "attribute": ("注明来源", "stands in the contract only", "仅合约约定"),
+    "pay": ("按期付款", "by statement; overdue stops the contract", "凭对账单, 逾期中止合约"),
+    "report": ("定期报告使用情况", "report due; overdue stops the contract", "须按期报告, 逾期中止合约"),
+    "leak": ("报告泄露", "nobody sees a leak that is not reported", "未报告的泄露无从得知"),
+}
+
+
+def _duty_line(text: str) -> Line:
+    owed = grammar.parse_duty(text)
+    zh, how, how_zh = _DUTY_HOW[owed.kind]
+    return Line("duties", text, f"{zh} {owed.within}".strip(), grammar.DUTY_KEPT[owed.kind], how, how_zh)
+
+
+def _price_line(price: str) -> Line:
+    cost = grammar.parse_price(price)
+    if not cost.amount:
+        return Line("price", price, "免费", "enforced", "nothing is charged", "不收费")
+    if cost.per == "once":
+        return Line("price", price, price, "enforced", "paid before the first read", "先付款后使用")
+    return Line("price", price, price, "proven", "by receipts and statement", "凭回执与对账单")
+
+
+def _added(level_word: str) -> Iterator[Line]:
+    for line in level.added(level_word):
+        yield Line(line.key, line.words, line.zh, "enforced", line.how, "系统执行", f"added by {level_word}")

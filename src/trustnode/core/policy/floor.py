@@ -1,0 +1,205 @@
+"""``[product.terms]``: the floor that no offer at any venue may lie below.
+
+Decides: for each key, whether an offer is at least as strict; what cannot be compared counts as weaker. Leaves to
+others: compiling either (``compile``). Both have been checked against the columns before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NoReturn
+
+from trustnode.core.policy import duration, grammar, rows
+from trustnode.core.policy.purposes import PURPOSES, covered
+from trustnode.core.policy.terms import Terms
+from trustnode.errors import error
+
+
+def check(offer: Terms, floor: Terms) -> None:
+    """Refuse an offer that is weaker than the floor.
+
+    Args:
+        offer: Terms of an offer, complete.
+        floor: Terms of the product; a key that is not said there binds nothing.
+
+    Raises:
+        POLICY_WEAKER: names the line.
+    """
+    for key in floor.said():
+        if not _AT_LEAST[key](offer, floor):
+            _weaker(key, offer, floor)
+
+
+def _weaker(key: str, offer: Terms, floor: Terms) -> NoReturn:
+    said = getattr(offer, key)
+    text = f"{key} = {_text(said)}" if said else f"{key} is not said"
+    raise error("POLICY_WEAKER", f"{text}; the product demands {_text(getattr(floor, key))}", field=key)
+
+
+def _text(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+Rule = Callable[[Terms, Terms], bool]
+
+
+def _purposes(offer: Terms, floor: Terms) -> bool:
+    return _allowed(offer) <= _allowed(floor)
+
+
+def _allowed(terms: Terms) -> frozenset[str]:
+    words = PURPOSES.keys() if terms.purposes == "any" else terms.purposes
+    return covered(words) - covered(terms.not_for)
+
+
+def _not_for(offer: Terms, floor: Terms) -> bool:
+    return covered(floor.not_for) <= covered(offer.not_for)
+
+
+def _who(offer: Terms, floor: Terms) -> bool:
+    """Each kind the floor names is named, with no word more."""
+    if floor.who == "anyone":
+        return True
+    if isinstance(offer.who, str):
+        return False
+    demanded, stated = _by_kind(floor.who), _by_kind(offer.who)
+    return all(kind in stated and stated[kind] <= words for kind, words in demanded.items())
+
+
+def _by_kind(who: str | tuple[str, ...]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for text in who if isinstance(who, tuple) else ():
+        found.setdefault(text.partition(":")[0], set()).add(text)
+    return found
+
+
+def _places(offer: Terms, floor: Terms) -> bool:
+    return bool(offer.places) and set(offer.places) <= set(floor.places)
+
+
+def _period(offer: Terms, floor: Terms) -> bool:
+    stated, demanded = grammar.parse_period(offer.period), grammar.parse_period(floor.period)
+    if isinstance(stated, grammar.Days) and isinstance(demanded, grammar.Days):
+        return demanded.first <= stated.first and stated.last <= demanded.last
+    return isinstance(stated, str) and isinstance(demanded, str) and _not_longer(stated, demanded)
+
+
+def _not_longer(stated: str, demanded: str) -> bool:
+    one, other = duration.parse(stated), duration.parse(demanded)
+    if one is None or other is None:
+        return False
+    both_calendar = (one.months, one.seconds) <= (other.months, other.seconds) and one.seconds <= other.seconds
+    return both_calendar or one.at_most_s <= other.at_least_s
+
+
+def _result(offer: Terms, floor: Terms) -> bool:
+    return offer.result == floor.result
+
+
+def _rows(offer: Terms, floor: Terms) -> bool:
+    """Every condition of the floor is one of the conditions that the offer joins by ``and``."""
+    if not offer.rows:
+        return False
+    stated = rows.conjuncts(rows.parse(offer.rows))
+    return set(rows.conjuncts(rows.parse(floor.rows))) <= set(stated)
+
+
+def _columns(offer: Terms, floor: Terms) -> bool:
+    """No column in clear, grouped by or measured, that the floor does not deliver in clear."""
+    if floor.columns == "all":
+        return True
+    return offer.columns != "all" and _in_clear(offer) <= set(floor.columns)
+
+
+def _in_clear(terms: Terms) -> set[str]:
+    """Columns whose values leave as they are, alone or summed."""
+    measured = {grammar.parse_measure(text).column for text in terms.measures} - {""}
+    named = set(terms.columns) if isinstance(terms.columns, tuple) else set()
+    return (named | set(terms.group_by)) - terms.masks.keys() | measured
+
+
+def _masks(offer: Terms, floor: Terms) -> bool:
+    """A column the floor masks is not delivered, or masked alike, or blank."""
+    clear = _in_clear(offer)
+    for column, mask in floor.masks.items():
+        stated = offer.masks.get(column)
+        in_clear = column in clear or (stated is None and offer.columns == "all")
+        if in_clear or stated not in (None, mask, "null"):
+            return False
+    return True
+
+
+def _person(offer: Terms, floor: Terms) -> bool:
+    return offer.person == floor.person
+
+
+def _subset(key: Literal["group_by", "measures"]) -> Rule:
+    return lambda offer, floor: set(getattr(offer, key)) <= set(getattr(floor, key))
+
+
+def _min_group(offer: Terms, floor: Terms) -> bool:
+    return offer.min_group >= floor.min_group
+
+
+def _limits(offer: Terms, floor: Terms) -> bool:
+    stated = [grammar.parse_limit(text) for text in offer.limits]
+    return all(
+        any((one.unit, one.window) == (limit.unit, limit.window) and one.amount <= limit.amount for one in stated)
+        for limit in (grammar.parse_limit(text) for text in floor.limits)
+    )
+
+
+def _keep(offer: Terms, floor: Terms) -> bool:
+    if floor.keep == "unlimited" or offer.keep == "no copy":
+        return True
+    if offer.keep == "unlimited" or floor.keep == "no copy":
+        return False
+    return _not_longer(grammar.parse_keep(offer.keep), grammar.parse_keep(floor.keep))
+
+
+def _onward(offer: Terms, floor: Terms) -> bool:
+    return grammar.ONWARD.index(offer.onward) <= grammar.ONWARD.index(floor.onward)
+
+
+def _derived(offer: Terms, floor: Terms) -> bool:
+    """Not said forbids; free is the most generous."""
+    return offer.derived in ("", floor.derived) or floor.derived == "free"
+
+
+def _duties(offer: Terms, floor: Terms) -> bool:
+    stated = {owed.kind: owed for owed in map(grammar.parse_duty, offer.duties)}
+    for demanded in map(grammar.parse_duty, floor.duties):
+        owed = stated.get(demanded.kind)
+        if owed is None or not (owed == demanded or _not_longer(owed.within, demanded.within)):
+            return False
+    return True
+
+
+def _same(key: str) -> Rule:
+    return lambda offer, floor: bool(getattr(offer, key) == getattr(floor, key))
+
+
+_AT_LEAST: Final[Mapping[str, Rule]] = {
+    "purposes": _purposes,
+    "not_for": _not_for,
+    "who": _who,
+    "places": _places,
+    "period": _period,
+    "result": _result,
+    "rows": _rows,
+    "columns": _columns,
+    "masks": _masks,
+    "person": _person,
+    "group_by": _subset("group_by"),
+    "measures": _subset("measures"),
+    "min_group": _min_group,
+    "noise": _same("noise"),
+    "limits": _limits,
+    "environment": _same("environment"),
+    "keep": _keep,
+    "onward": _onward,
+    "derived": _derived,
+    "duties": _duties,
+    "trace": _same("trace"),
+}
+"""Closed over the keys of the terms; a test holds it."""
