@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -100,7 +100,11 @@ class _Batch:
     id: bytes
     now: str
     append: Append
-    effects: Effects
+    effects: Effects = field(default_factory=Effects)
+    answers: dict[str, bytes] = field(default_factory=dict)
+    """Event id -> encoded answer, for every id of the batch that has one."""
+    fresh: dict[str, bytes] = field(default_factory=dict)
+    """Those that this batch gives."""
 
 
 class Writer:
@@ -121,6 +125,7 @@ class Writer:
         self._report = report
         self._durable = durable
         self._refusals = Refusals(node_id)
+        self._erased = False
         self._db = self._open()
         self._edge = Edge.load(self._db)
 
@@ -153,16 +158,18 @@ class Writer:
 
     def _run_batch(self, jobs: list[Job], *, final: bool) -> None:
         now = self._now()
-        batch = _Batch(os.urandom(BATCH_ID_BYTES), now, Append(self._db, self._edge), Effects())
+        batch = _Batch(os.urandom(BATCH_ID_BYTES), now, Append(self._db, self._edge))
         outcomes: list[Outcome] = []
         edge = self._edge
         try:
             self._db.execute("begin immediate")
             before = self._db.total_changes
             self._refusals.turn("" if final else now, lambda record: self._log_refusal(batch, record))
+            batch.answers = self._answered(jobs)
             outcomes += [self._run_unit(batch, job) for job in jobs]
-            wrote = len(batch.append) > 0 or self._db.total_changes != before
+            wrote = len(batch.append) > 0 or bool(batch.fresh) or self._db.total_changes != before
             if wrote:
+                self._keep_answers(batch)
                 edge = batch.append.write(batch.id, now)
             self._commit()
         except Exception as problem:  # noqa: BLE001 (whatever it was, every caller must learn the truth)
@@ -170,7 +177,7 @@ class Writer:
             return
         self._edge = edge
         self._report(Report(outcomes, _commit_of(batch, edge) if wrote else None))
-        self._checkpoint()
+        self._checkpoint(batch)
 
     def _commit(self) -> None:
         """The point after which everything is durable."""
@@ -187,20 +194,15 @@ class Writer:
         return now
 
     def _run_unit(self, batch: _Batch, job: Job) -> Outcome:
-        try:
-            known = self._answered(job)
-            if known is not None:
-                return Outcome(job.future, msgspec.json.decode(known, type=job.returns), None)
-        except msgspec.MsgspecError:
-            return Outcome(job.future, None, error("REPLAYED", f"event {job.event_id} was another step"))
+        if job.event_id in batch.answers:
+            return _repeated(job, batch.answers[job.event_id])
         mark = batch.append.mark()
         tx = Tx(self._db, batch.now, self._node_id, batch.append)
         started = time.perf_counter()
         self._db.execute("savepoint unit")
         try:
             value = job.unit(tx)
-            if job.event_id:
-                self._answer(job.event_id, value, batch.now)
+            answer = msgspec.json.encode(value)
         except Exception as problem:  # noqa: BLE001 (a unit may raise anything; its caller gets it)
             self._give_up(problem)
             batch.append.rollback(mark)
@@ -208,6 +210,8 @@ class Writer:
             return Outcome(job.future, None, problem)
         self._db.execute("release unit")
         batch.effects.add(tx.effects)
+        if job.event_id:
+            batch.answers[job.event_id] = batch.fresh[job.event_id] = answer
         took = time.perf_counter() - started
         if took > SLOW_UNIT_S:
             _log.warning(
@@ -215,14 +219,18 @@ class Writer:
             )
         return Outcome(job.future, value, None)
 
-    def _answered(self, job: Job) -> bytes | None:
-        if not job.event_id:
-            return None
-        row = self._db.execute("select body from answer where event_id = ?", (job.event_id,)).fetchone()
-        return row[0] if row else None
+    def _answered(self, jobs: list[Job]) -> dict[str, bytes]:
+        """The answers that event ids of this batch already have."""
+        asked = msgspec.json.encode([job.event_id for job in jobs if job.event_id]).decode()
+        return dict(
+            self._db.execute(
+                "select event_id, body from answer where event_id in (select value from json_each(?))", (asked,)
+            )
+        )
 
-    def _answer(self, event_id: str, value: Any, now: str) -> None:
-        self._db.execute("insert into answer values (?, ?, ?)", (event_id, msgspec.json.encode(value), now))
+    def _keep_answers(self, batch: _Batch) -> None:
+        rows = [(event_id, answer, batch.now) for event_id, answer in batch.fresh.items()]
+        self._db.executemany("insert into answer values (?, ?, ?)", rows)
 
     def _give_up(self, problem: Exception) -> None:
         """Undo one unit, or the batch where SQLite already did or the disk is the trouble."""
@@ -272,18 +280,35 @@ class Writer:
         db = connection.open_writer(self._path)
         if not self._durable:
             db.execute("pragma synchronous = off")
+        self._checkpointed = 0
         return db
 
-    def _checkpoint(self) -> None:
-        """Move the write-ahead log into the database, where it has grown; a failed sync ends the writer."""
-        if connection.wal_bytes(self._path) < connection.WAL_PAGES_BEFORE_CHECKPOINT * connection.PAGE_BYTES:
+    def _checkpoint(self, batch: _Batch) -> None:
+        """Move the write-ahead log into the database, where enough was written or something was erased.
+
+        Raises:
+            WriterEndedError: A sync failed.
+        """
+        self._erased |= batch.effects.erased
+        if not self._erased and self._db.total_changes - self._checkpointed < connection.CHANGES_BEFORE_CHECKPOINT:
             return
+        self._checkpointed = self._db.total_changes
         try:
-            self._db.execute("pragma wal_checkpoint(passive)").fetchone()
+            mode = "truncate" if self._erased else "passive"  # what is erased must leave this file too
+            (busy, *_) = self._db.execute(f"pragma wal_checkpoint({mode})").fetchone()
+            self._erased = self._erased and bool(busy)
         except sqlite3.Error as problem:
             if connection.is_sync_error(problem):
                 raise WriterEndedError(f"the disk did not confirm a sync: {problem}") from problem
             _log.error("the write-ahead log could not be moved", cause=str(problem))
+
+
+def _repeated(job: Job, answer: bytes) -> Outcome:
+    """What a step that was done before answered; the unit does not run."""
+    try:
+        return Outcome(job.future, msgspec.json.decode(answer, type=job.returns), None)
+    except msgspec.MsgspecError:
+        return Outcome(job.future, None, error("REPLAYED", f"event {job.event_id} was another step"))
 
 
 def _commit_of(batch: _Batch, edge: Edge) -> Commit:

@@ -21,6 +21,8 @@ from trustnode.core.evidence.tree import EMPTY_ROOT, HASH_BYTES
 from trustnode.errors import error
 
 BATCH_ID_BYTES: Final = 16
+MAX_KNOWN_CHAINS: Final = 512
+"""Chains whose ends are remembered between batches."""
 
 
 class Head(NamedTuple):
@@ -86,6 +88,8 @@ class Edge(NamedTuple):
     head: Head
     edges: TileEdges
     next_chain_id: int
+    ends: dict[_Key, _End]
+    """Where recently used chains end."""
 
     @classmethod
     def load(cls, db: sqlite3.Connection) -> Edge:
@@ -99,7 +103,7 @@ class Edge(NamedTuple):
         if edges.head.root != head.root:
             raise error("STORE_CORRUPT", f"the tiles of the log do not lead to the stored root of size {head.size}")
         (last,) = db.execute("select coalesce(max(id), 0) from chain").fetchone()
-        return cls(head, edges, last + 1)
+        return cls(head, edges, last + 1, {})
 
 
 def recompute(db: sqlite3.Connection, size: int) -> TileEdges:
@@ -142,7 +146,7 @@ class Append:
 
     def end(self, kind: str, object: str) -> ChainEnd:
         """Where the chain of an object ends, the entries of this batch included."""
-        known = self._ends.get((kind, object)) or _stored_end(self._db, (kind, object))
+        known = self._known((kind, object))
         return known.end if known else ChainEnd()
 
     def mark(self) -> int:
@@ -176,10 +180,14 @@ class Append:
             [(*name, data) for name, data in growth.tiles.items()],
         )
         db.execute("insert or replace into head values (1, ?, ?, ?, ?)", head)
-        return Edge(head, growth.edges, self._next_chain_id)
+        known = self._edge.ends if len(self._edge.ends) < MAX_KNOWN_CHAINS else {}
+        return Edge(head, growth.edges, self._next_chain_id, {**known, **self._ends})
+
+    def _known(self, key: _Key) -> _End | None:
+        return self._ends.get(key) or self._edge.ends.get(key) or _stored_end(self._db, key)
 
     def _end(self, key: _Key) -> _End:
-        known = self._ends.get(key) or _stored_end(self._db, key)
+        known = self._known(key)
         if known:
             return known
         self._next_chain_id += 1

@@ -106,6 +106,7 @@ create table counter (
     key text not null,
     "window" text not null,
     "used" integer not null,
+    at text not null,
     primary key (key, "window")
 ) strict, without rowid;
 create table reservation (

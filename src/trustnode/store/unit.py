@@ -9,8 +9,8 @@ A unit is a plain function of a Tx. It verifies nothing, parses nothing foreign,
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
@@ -252,6 +252,7 @@ class Effects:
     peers: set[str] = field(default_factory=set)
     feeds: set[tuple[str, str]] = field(default_factory=set)
     timers: bool = False
+    erased: bool = False
 
     def add(self, other: Effects) -> None:
         """Take over the effects of a unit that stands."""
@@ -259,6 +260,7 @@ class Effects:
         self.peers |= other.peers
         self.feeds |= other.feeds
         self.timers |= other.timers
+        self.erased |= other.erased
 
 
 class Tx(View):
@@ -347,8 +349,8 @@ class Tx(View):
         Raises:
             TrustnodeError: VOCABULARY_UNKNOWN, FIELD_FORMAT, FIELD_MISSING: the record is not one.
         """
-        fields.setdefault("event_id", str(uuid.uuid4()))
         entry = Entry(
+            event_id=os.urandom(16).hex(),
             type=event,
             time=self.now,
             node_id=self._node_id,
@@ -376,9 +378,9 @@ class Tx(View):
         if amount < 0 or limit > MAX_INTEGER:
             raise error("FIELD_FORMAT", "a reservation is not negative and its limit is bounded", field="amount")
         taken = self._db.execute(
-            'insert into counter (key, "window", "used") select ?1, ?2, ?3 where ?3 <= ?4 '
-            'on conflict (key, "window") do update set "used" = "used" + ?3 where "used" + ?3 <= ?4',
-            (key, window, amount, limit),
+            'insert into counter (key, "window", "used", at) select ?1, ?2, ?3, ?5 where ?3 <= ?4 '
+            'on conflict (key, "window") do update set "used" = "used" + ?3, at = ?5 where "used" + ?3 <= ?4',
+            (key, window, amount, limit, self.now),
         )
         if taken.rowcount != 1:
             return False
@@ -480,6 +482,24 @@ class Tx(View):
         The caller logs ``log.erase``, so that the gap itself is evidence (evidence-log 4).
         """
         self._db.execute("delete from statement where idx = ?", (index,))
+        self.effects.erased = True
+
+    def forget_answers(self, before: str, *, limit: int = 1000) -> int:
+        """Drop what only repetition needs: stored answers and counters of windows untouched since ``before``.
+
+        Returns:
+            Rows dropped; call again while it is ``limit`` or more.
+        """
+        answers = self._db.execute(
+            "delete from answer where rowid in (select rowid from answer where at < ? order by rowid limit ?)",
+            (before, limit),
+        )
+        counters = self._db.execute(
+            """delete from counter where "window" <> '' and at < ?
+            and not exists (select 1 from reservation r where r.key = counter.key and r."window" = counter."window")""",
+            (before,),
+        )
+        return answers.rowcount + counters.rowcount
 
 
 _signatures = msgspec.json.Decoder(tuple[Signature, ...])

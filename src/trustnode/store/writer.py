@@ -23,6 +23,7 @@ import structlog
 from trustnode.errors import error
 from trustnode.store import connection, schema
 from trustnode.store.batch import Commit, Job, Report, Writer
+from trustnode.store.check import Difference, backup, check_store
 from trustnode.store.head import HeadRecord, Verdict, compare_head, read_record, write_record
 from trustnode.store.log import Head, read_head
 from trustnode.store.unit import OutboxLine, Timer, Tx, View
@@ -179,6 +180,14 @@ class Store:
         """For the courier: the oldest waiting line of each object for a peer."""
         return await self.read(lambda view: view.outbox(peer, limit=limit))
 
+    async def check(self) -> list[Difference]:
+        """Verify everything that can be verified (``store.check``); empty: nothing differs."""
+        return await self._loop.run_in_executor(None, check_store, self.path)
+
+    async def backup(self, target: Path) -> Head:
+        """Copy the store while it runs; returns the head that the copy has."""
+        return await self._loop.run_in_executor(None, backup, self.path, target)
+
     async def delivered(self, line_id: int) -> None:
         """For the courier: the peer gave its durable answer."""
         await self.write(lambda tx: tx.delivered(line_id), event_id="", returns=type(None))
@@ -199,14 +208,17 @@ class Store:
 
     def _prepare(self) -> None:
         """Migrate and compare, before anything is written."""
-        fresh = not self.path.exists()
         db = connection.open_writer(self.path)
         try:
             schema.migrate(db)
-            if fresh:
-                write_record(self.path, HeadRecord())
             self._head = read_head(db)
-            self.verdict = compare_head(read_record(self.path), db)
+            record = read_record(self.path)
+            if record == "MISSING" and not self._head.size:
+                record = HeadRecord()
+                write_record(self.path, record)
+            self.verdict = compare_head(record, db)
+        except sqlite3.DatabaseError as problem:
+            raise connection.as_refusal(problem) from problem
         finally:
             db.close()
         self.read_only = "" if self.verdict.may_sign else self.verdict.message
