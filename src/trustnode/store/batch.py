@@ -164,7 +164,8 @@ class Writer:
         try:
             self._db.execute("begin immediate")
             before = self._db.total_changes
-            self._refusals.turn("" if final else now, lambda record: self._log_refusal(batch, record))
+            self._mark_clock(batch)
+            self._refusals.turn("" if final else now, lambda record: self._log_own(batch, record))
             batch.answers = self._answered(jobs)
             outcomes += [self._run_unit(batch, job) for job in jobs]
             wrote = len(batch.append) > 0 or bool(batch.fresh) or self._db.total_changes != before
@@ -190,8 +191,17 @@ class Writer:
             return now
         if now >= times.shift(last, -SKEW_S):
             return last
-        _log.error("the clock was set back; entries of the log go back in time", now=now, last=last)
         return now
+
+    def _mark_clock(self, batch: _Batch) -> None:
+        """Say in the log itself that its times go back from here."""
+        if batch.now < self._edge.head.time:
+            _log.error("the clock was set back", now=batch.now, last=self._edge.head.time)
+            fields = {"reason_code": "TIME_SKEW"}
+            self._log_own(
+                batch,
+                RefusalRecord(object_kind="node", object=self._node_id, event="incident.notify", fields=fields),
+            )
 
     def _run_unit(self, batch: _Batch, job: Job) -> Outcome:
         if job.event_id in batch.answers:
@@ -241,16 +251,16 @@ class Writer:
 
     def _refuse(self, batch: _Batch, problem: Exception) -> None:
         if isinstance(problem, TrustnodeError):
-            self._refusals.record(problem, lambda record: self._log_refusal(batch, record))
+            self._refusals.record(problem, lambda record: self._log_own(batch, record))
 
-    def _log_refusal(self, batch: _Batch, record: RefusalRecord) -> None:
+    def _log_own(self, batch: _Batch, record: RefusalRecord) -> None:
         mark = batch.append.mark()
         try:
             tx = Tx(self._db, batch.now, self._node_id, batch.append)
             tx.log(record.object_kind, record.object, record.event, **record.fields)
         except (TrustnodeError, TypeError) as problem:
             batch.append.rollback(mark)
-            _log.error("a refusal cannot be logged", refusal=record.event, reason=str(problem))
+            _log.error("an entry of the store itself cannot be logged", entry=record.event, reason=str(problem))
 
     def _recover(self, problem: Exception, batch: _Batch, jobs: list[Job], outcomes: list[Outcome]) -> Report:
         """Drop memory, reopen, and find out whether the batch was stored.
@@ -294,13 +304,21 @@ class Writer:
             return
         self._checkpointed = self._db.total_changes
         try:
-            mode = "truncate" if self._erased else "passive"  # what is erased must leave this file too
-            (busy, *_) = self._db.execute(f"pragma wal_checkpoint({mode})").fetchone()
-            self._erased = self._erased and bool(busy)
+            self._erased = self._erased and not self._truncate()
+            self._db.execute("pragma wal_checkpoint(passive)").fetchone()
         except sqlite3.Error as problem:
             if connection.is_sync_error(problem):
                 raise WriterEndedError(f"the disk did not confirm a sync: {problem}") from problem
             _log.error("the write-ahead log could not be moved", cause=str(problem))
+
+    def _truncate(self) -> bool:
+        """Empty the write-ahead log, so that what was erased has left it too; False while a reader needs it."""
+        self._db.execute("pragma busy_timeout = 0")  # nobody waits for a reader here; the next batch tries again
+        try:
+            (busy, *_) = self._db.execute("pragma wal_checkpoint(truncate)").fetchone()
+        finally:
+            self._db.execute(f"pragma busy_timeout = {int(connection.BUSY_TIMEOUT_S * 1000)}")
+        return not busy
 
 
 def _repeated(job: Job, answer: bytes) -> Outcome:

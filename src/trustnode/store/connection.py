@@ -17,7 +17,7 @@ from trustnode.errors import TrustnodeError, error
 
 CHANGES_BEFORE_CHECKPOINT: Final = 4000
 """Changed rows after which the write-ahead log is moved into the database; they touch some 1,000 to 5,000 pages."""
-_BUSY_TIMEOUT_S: Final = 5.0
+BUSY_TIMEOUT_S: Final = 5.0
 _DISK_CHECK_S: Final = 1.0
 _SYNC_ERRORS: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -48,7 +48,7 @@ def _connect(uri: str) -> sqlite3.Connection:
     db = sqlite3.connect(
         uri,
         uri=True,
-        timeout=_BUSY_TIMEOUT_S,
+        timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,  # opened and closed beside the thread that uses it
         cached_statements=512,
