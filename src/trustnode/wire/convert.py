@@ -1,0 +1,169 @@
+"""Between messages and values: documents, objects, and errors read back into the classes a caller catches.
+
+Decides: the value form of what travels, and which error a failed call is. Leaves to others: writing errors (``rpc``),
+the table (``errors``). Message text is never parsed; the reason alone decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc import aio
+
+from trustnode.core import clock
+from trustnode.core.document import MAX_SIGNATURES, Document, Signature
+from trustnode.errors import REASONS, InternalError, TrustnodeError, error
+from trustnode.v1 import document_pb2
+
+DOMAIN: Final = "trustnode"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+MAX_DOCUMENT_BYTES: Final = 512 * 1024
+MAX_TYPE_CHARACTERS: Final = 128
+_METADATA_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+_TAKEN: Final = frozenset({"reason", "message", "record", "self"})
+"""Parameters of ``TrustnodeError``; a peer must not set them through its metadata."""
+
+WITHOUT_REASON: Final[dict[str, str]] = {
+    "UNAVAILABLE": "PEER_UNREACHABLE",
+    "DEADLINE_EXCEEDED": "DEADLINE",
+    "CANCELLED": "CANCELLED",
+    "UNAUTHENTICATED": "IDENTITY_UNKNOWN",
+    "UNIMPLEMENTED": "VERSION_UNSUPPORTED",
+    "RESOURCE_EXHAUSTED": "FIELD_TOO_LONG",
+}
+"""What gRPC itself says, where no node gave a reason: code -> reason. (Its only bare RESOURCE_EXHAUSTED is a size.)"""
+
+
+class RemoteError(InternalError):
+    """A node answered with something this version has no word for.
+
+    Attributes:
+        code: Name of the gRPC status code.
+        remote_reason: The reason that the node named; empty if none.
+    """
+
+    def __init__(self, code: str, remote_reason: str, message: str, **metadata: str) -> None:
+        text = f"{code} {remote_reason}".strip()
+        super().__init__("INTERNAL", message or f"the node answered {text}", **metadata)
+        self.code = code
+        self.remote_reason = remote_reason
+
+
+def error_from_rpc(failed: aio.AioRpcError) -> TrustnodeError:
+    """The error that a failed call stands for."""
+    code = failed.code().name
+    info = _error_info(failed)
+    message = failed.details() or ""
+    if info is None:
+        reason = WITHOUT_REASON.get(code)
+        return error(reason, **_transport(reason, message)) if reason else RemoteError(code, "", message)
+    metadata = {k: v for k, v in info.metadata.items() if _METADATA_KEY.match(k) and k not in _TAKEN}
+    if info.reason in REASONS:
+        return error(info.reason, message, **metadata)
+    return RemoteError(code, info.reason, message, **metadata)
+
+
+def _transport(reason: str, message: str) -> dict[str, str]:
+    # gRPC's own text names addresses: for the operator's log, not for a message to show.
+    return {"transport": message[:512]} if reason == "PEER_UNREACHABLE" and message else {}
+
+
+def _error_info(failed: aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
+    for key, value in failed.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            return _first_info(value)
+    return None
+
+
+def _first_info(raw: bytes) -> error_details_pb2.ErrorInfo | None:
+    try:
+        status = status_pb2.Status.FromString(raw)
+        for detail in status.details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                return info
+    except DecodeError:
+        return None
+    return None
+
+
+# --- documents and objects ------------------------------------------------------------------------------------------
+
+
+def document_to_proto(document: Document) -> document_pb2.Document:
+    """Write a document as a message; the payload's bytes are carried as they are."""
+    return document_pb2.Document(
+        payload_type=document.payload_type,
+        payload=document.payload,
+        signatures=[document_pb2.Signature(keyid=s.keyid, sig=s.sig) for s in document.signatures],
+    )
+
+
+def document_from_proto(message: document_pb2.Document) -> Document:
+    """Read a document; nothing in it is verified yet.
+
+    Raises:
+        TrustnodeError: REQUEST_EMPTY, FIELD_TOO_LONG.
+    """
+    if not message.payload:
+        raise error("REQUEST_EMPTY", "a document has a payload", field="document.payload")
+    too_long = len(message.payload) > MAX_DOCUMENT_BYTES or len(message.payload_type) > MAX_TYPE_CHARACTERS
+    if too_long or len(message.signatures) > MAX_SIGNATURES:
+        raise error("FIELD_TOO_LONG", "the document is larger than any may be", field="document")
+    signatures = tuple(Signature(s.keyid, s.sig) for s in message.signatures)
+    return Document(message.payload_type, message.payload, signatures)
+
+
+def documents_from_proto(messages: Iterable[document_pb2.Document]) -> tuple[Document, ...]:
+    """Read several documents; raises as ``document_from_proto``."""
+    return tuple(document_from_proto(message) for message in messages)
+
+
+class RemoteObject(NamedTuple):
+    """An object as another node, or our home node, holds it."""
+
+    kind: str
+    id: str
+    state: str
+    causes: tuple[str, ...] = ()
+    version: int = 0
+    changed_at: str = ""
+    """Canonical time by the clock of the node that holds it."""
+    document: Document | None = None
+    """Absent where the caller may see the state but not the text."""
+
+
+def object_to_proto(value: RemoteObject) -> document_pb2.Object:
+    """Write an object as a message."""
+    message = document_pb2.Object(
+        kind=value.kind, id=value.id, state=value.state, causes=value.causes, version=value.version
+    )
+    if value.changed_at:
+        message.changed_at.FromMilliseconds(clock.to_ms(value.changed_at))
+    if value.document is not None:
+        message.document.CopyFrom(document_to_proto(value.document))
+    return message
+
+
+def object_from_proto(message: document_pb2.Object) -> RemoteObject:
+    """Read an object; raises as ``document_from_proto``."""
+    held: Any = message
+    return RemoteObject(
+        kind=message.kind,
+        id=message.id,
+        state=message.state,
+        causes=tuple(message.causes),
+        version=message.version,
+        changed_at=clock.from_ms(message.changed_at.ToMilliseconds()) if held.HasField("changed_at") else "",
+        document=document_from_proto(message.document) if held.HasField("document") else None,
+    )
+
+
+def is_retryable_code(failed: aio.AioRpcError) -> bool:
+    """Whether the transport failed before or beside the call, so that another address may answer."""
+    return failed.code() is grpc.StatusCode.UNAVAILABLE and _error_info(failed) is None

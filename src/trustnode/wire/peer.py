@@ -1,0 +1,440 @@
+"""Calls to another node, and the general calls that the client is built of.
+
+Decides: how a method is called, that each call has a deadline, and which error a failure is. Leaves to others: when to
+repeat (the courier, the SDK), what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
+
+from google.protobuf.message import Message
+from grpc import aio
+
+from trustnode.arrow import flight_pb2
+from trustnode.core.document import Document
+from trustnode.errors import error
+from trustnode.keys import Credential
+from trustnode.v1 import access_pb2, peer_service_pb2
+from trustnode.wire.channel import Target, VenueChannel
+from trustnode.wire.convert import (
+    RemoteObject,
+    document_from_proto,
+    document_to_proto,
+    documents_from_proto,
+    error_from_rpc,
+    is_retryable_code,
+    object_from_proto,
+)
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+Pairs = Iterable[tuple[str, str | bytes]]
+LaneName = Literal["CONTROL", "CATALOG"]
+SERVICE: Final = "/trustnode.v1.PeerService/"
+DO_GET: Final = "/arrow.flight.protocol.FlightService/DoGet"
+
+
+# --- general calls --------------------------------------------------------------------------------------------------
+
+
+class Answer(NamedTuple, Generic[T]):
+    """An answer with what came beside it."""
+
+    message: T
+    initial: Mapping[str, str | bytes]
+    trailing: Mapping[str, str | bytes]
+
+
+async def call_unary(
+    channel: aio.Channel,
+    method: str,
+    request: Message,
+    response: type[M],
+    *,
+    timeout_s: float,
+    metadata: Pairs = (),
+) -> M:
+    """Call a method with one answer.
+
+    Args:
+        channel: Connection to the node.
+        method: ``/package.Service/Method``.
+        request: The request message.
+        response: Type of the answer.
+        timeout_s: Deadline, seconds from now.
+        metadata: Pairs to send along.
+
+    Raises:
+        TrustnodeError: What the node refused with; PEER_UNREACHABLE, DEADLINE, RemoteError.
+    """
+    return (await call_unary_whole(channel, method, request, response, timeout_s=timeout_s, metadata=metadata)).message
+
+
+async def call_unary_whole(
+    channel: aio.Channel,
+    method: str,
+    request: Message,
+    response: type[M],
+    *,
+    timeout_s: float,
+    metadata: Pairs = (),
+) -> Answer[M]:
+    """As ``call_unary``, with the metadata of the answer."""
+    with _errors():
+        invoke = channel.unary_unary(method, _serialize, response.FromString)
+        call = invoke(request, timeout=timeout_s, metadata=tuple(metadata))
+        message = await call
+        return Answer(message, _pairs(await call.initial_metadata()), _pairs(await call.trailing_metadata()))
+
+
+class Stream(Generic[T]):
+    """A stream of answers. Leaving its ``async with`` block before the end cancels the call."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._call.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Every answer, in order.
+
+        Raises:
+            TrustnodeError: As ``call_unary``.
+        """
+        try:
+            with _errors():
+                async for message in self._call:
+                    yield message
+        except asyncio.CancelledError:
+            # gRPC reports a call that was cancelled here as if this task had been; only one of the two ends the task.
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling() and self._call.cancelled():
+                raise error("CANCELLED", "the call was ended here") from None
+            raise
+
+    async def initial_metadata(self) -> Mapping[str, str | bytes]:
+        """What the node sent before its first answer."""
+        with _errors():
+            return _pairs(await self._call.initial_metadata())
+
+    async def trailing_metadata(self) -> Mapping[str, str | bytes]:
+        """What the node sent after its last answer; waits for the end of the call."""
+        with _errors():
+            return _pairs(await self._call.trailing_metadata())
+
+    def cancel(self) -> None:
+        """End the call now."""
+        self._call.cancel()
+
+
+def call_stream(
+    channel: aio.Channel,
+    method: str,
+    request: Message,
+    decode: Callable[[bytes], T] | None,
+    *,
+    timeout_s: float,
+    metadata: Pairs = (),
+) -> Stream[T]:
+    """Call a method that answers with a stream.
+
+    Args:
+        channel: Connection to the node.
+        method: ``/package.Service/Method``.
+        request: The request message.
+        decode: Reads one answer; None leaves it as bytes.
+        timeout_s: Deadline of the whole stream, seconds from now.
+        metadata: Pairs to send along.
+    """
+    with _errors():
+        invoke = channel.unary_stream(method, _serialize, decode)
+        return Stream(invoke(request, timeout=timeout_s, metadata=tuple(metadata)))
+
+
+class Conversation(Stream[T]):
+    """A stream in both directions."""
+
+    async def send(self, message: Message) -> None:
+        """Send one message.
+
+        Raises:
+            TrustnodeError: As ``call_unary``.
+        """
+        with _errors():
+            await self._call.write(message)
+
+    async def done_sending(self) -> None:
+        """Say that no more messages follow."""
+        with _errors():
+            await self._call.done_writing()
+
+
+def call_both(
+    channel: aio.Channel,
+    method: str,
+    decode: Callable[[bytes], T] | None,
+    *,
+    timeout_s: float,
+    metadata: Pairs = (),
+) -> Conversation[T]:
+    """Call a method with streams in both directions; arguments as ``call_stream``."""
+    with _errors():
+        invoke = channel.stream_stream(method, _serialize, decode)
+        return Conversation(invoke(timeout=timeout_s, metadata=tuple(metadata)))
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _pairs(metadata: Any) -> dict[str, str | bytes]:
+    return dict(metadata or ())
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except aio.AioRpcError as failed:
+        raise error_from_rpc(failed) from failed
+    except aio.UsageError as failed:
+        raise error("PEER_UNREACHABLE", "the connection was closed") from failed
+    except asyncio.InvalidStateError as failed:
+        raise error("PEER_UNREACHABLE", "the call was over already") from failed
+
+
+# --- a peer ---------------------------------------------------------------------------------------------------------
+
+
+class Applied(NamedTuple):
+    """What a node answered to an application for peering."""
+
+    peering: RemoteObject | None
+    card: Document
+    peer_agreement: Document | None
+
+
+class Delivered(NamedTuple):
+    """What a node made of a document."""
+
+    object: RemoteObject | None
+    produced: tuple[Document, ...]
+
+
+class ReadAnswer(NamedTuple):
+    """A small answer with its evidence."""
+
+    access: str
+    frames: tuple[bytes, ...]
+    stream_salt: bytes
+    decision_seq: int
+    decision_link: bytes
+    receipt: Document
+
+
+class FeedItem(NamedTuple):
+    """One line of a peer's lane."""
+
+    seq: int
+    origin: str
+    path: tuple[str, ...]
+    documents: tuple[Document, ...]
+
+
+class FeedAnswer(NamedTuple):
+    """What a peer's lane says at one moment."""
+
+    nonce: bytes
+    """The nonce that is answered; empty where something happened."""
+    head_seq: int
+    head_digest: bytes
+    items: tuple[FeedItem, ...]
+
+
+class Peer:
+    """Another venue's node."""
+
+    def __init__(self, channel: VenueChannel) -> None:
+        self.channel = channel
+
+    @property
+    def trust_domain(self) -> str:
+        """The venue."""
+        return self.channel.target.trust_domain
+
+    async def apply(
+        self,
+        card: Document,
+        peer_agreement: Document | None = None,
+        earlier_cards: Sequence[Document] = (),
+        *,
+        timeout_s: float,
+    ) -> Applied:
+        """Apply for peering."""
+        request = peer_service_pb2.ApplyPeeringRequest(
+            card=document_to_proto(card),
+            peer_agreement=document_to_proto(peer_agreement) if peer_agreement else None,
+            earlier_cards=[document_to_proto(earlier) for earlier in earlier_cards],
+        )
+        answer = await self._call("ApplyPeering", request, peer_service_pb2.ApplyPeeringResponse, timeout_s)
+        return Applied(
+            object_from_proto(answer.peering) if answer.HasField("peering") else None,
+            document_from_proto(answer.card),
+            document_from_proto(answer.peer_agreement) if answer.HasField("peer_agreement") else None,
+        )
+
+    async def deliver(
+        self, event_id: str, document: Document, supporting: Sequence[Document] = (), *, timeout_s: float
+    ) -> Delivered:
+        """Deliver one document; returns when the peer's step is durable. The same event id may be sent again."""
+        request = peer_service_pb2.DeliverDocumentRequest(
+            event_id=event_id,
+            document=document_to_proto(document),
+            supporting=[document_to_proto(one) for one in supporting],
+        )
+        answer = await self._call("DeliverDocument", request, peer_service_pb2.DeliverDocumentResponse, timeout_s)
+        held = object_from_proto(answer.object) if answer.HasField("object") else None
+        return Delivered(held, documents_from_proto(answer.produced))
+
+    async def explain(
+        self,
+        *,
+        consumer: str,
+        agreement: str = "",
+        offer_sha256: str = "",
+        purpose: str = "",
+        sql: str = "",
+        parameters_json: str = "",
+        timeout_s: float,
+    ) -> access_pb2.Explanation:
+        """Ask what a query would deliver to one of our participants."""
+        request = peer_service_pb2.PeerServiceExplainAccessRequest(
+            consumer=consumer, purpose=purpose, sql=sql, parameters_json=parameters_json
+        )
+        if agreement:
+            request.agreement = agreement
+        if offer_sha256:
+            request.offer_sha256 = offer_sha256
+        response = peer_service_pb2.PeerServiceExplainAccessResponse
+        return (await self._call("ExplainAccess", request, response, timeout_s)).explanation
+
+    async def read(self, ticket: bytes, *, timeout_s: float) -> ReadAnswer:
+        """Read a small answer for one of our participants."""
+        request = peer_service_pb2.PeerServiceReadRequest(ticket=ticket)
+        response = peer_service_pb2.PeerServiceReadResponse
+        return read_answer((await self._call("Read", request, response, timeout_s)).result)
+
+    def do_get(self, ticket: bytes, *, timeout_s: float, metadata: Pairs = ()) -> Stream[bytes]:
+        """Open a data stream; each answer is one finished frame, unparsed."""
+        request = flight_pb2.Ticket(ticket=ticket)
+        return call_stream(self.channel.get(), DO_GET, request, None, timeout_s=timeout_s, metadata=metadata)
+
+    async def follow_feed(self, lane: LaneName, after: int, nonce: bytes, *, timeout_s: float) -> FeedCall:
+        """Follow a lane from the number after ``after``."""
+        name = SERVICE + "FollowFeed"
+        decode = peer_service_pb2.FollowFeedResponse.FromString
+        call = call_both(self.channel.get(), name, decode, timeout_s=timeout_s)
+        await call.send(peer_service_pb2.FollowFeedRequest(lane=f"LANE_{lane}", after=after, nonce=nonce))
+        return FeedCall(call)
+
+    async def _call(self, name: str, request: Message, response: type[M], timeout_s: float) -> M:
+        try:
+            return await call_unary(self.channel.get(), SERVICE + name, request, response, timeout_s=timeout_s)
+        except Exception as problem:
+            if isinstance(problem.__cause__, aio.AioRpcError) and is_retryable_code(problem.__cause__):
+                self.channel.try_next_address()
+            raise
+
+
+class FeedCall:
+    """A lane that is being followed."""
+
+    def __init__(self, call: Conversation[peer_service_pb2.FollowFeedResponse]) -> None:
+        self._call = call
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._call.cancel()
+
+    async def ask(self, nonce: bytes) -> None:
+        """Send a nonce; its answer shows how old our knowledge is."""
+        await self._call.send(peer_service_pb2.FollowFeedRequest(nonce=nonce))
+
+    async def __aiter__(self) -> AsyncIterator[FeedAnswer]:
+        """Every answer, in order."""
+        async for answer in self._call:
+            items = tuple(
+                FeedItem(item.seq, item.origin, tuple(item.path), documents_from_proto(item.documents))
+                for item in answer.items
+            )
+            yield FeedAnswer(answer.nonce, answer.head_seq, answer.head_digest, items)
+
+
+def read_answer(result: access_pb2.ReadResult) -> ReadAnswer:
+    """Read a small answer from its message."""
+    return ReadAnswer(
+        result.access,
+        tuple(result.frames),
+        result.stream_salt,
+        result.decision_seq,
+        result.decision_link,
+        document_from_proto(result.receipt),
+    )
+
+
+class Peers:
+    """The channels to all confirmed peers, one a venue."""
+
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+        self._held: dict[str, Peer] = {}
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(tuple(self._held.values()))
+
+    def get(self, trust_domain: str) -> Peer:
+        """The node of a venue.
+
+        Raises:
+            TrustnodeError: PEER_UNREACHABLE when we have no channel to it.
+        """
+        peer = self._held.get(trust_domain)
+        if peer is None:
+            raise error("PEER_UNREACHABLE", f"{trust_domain} is no peer of this node")
+        return peer
+
+    def put(self, target: Target) -> Peer:
+        """Add a venue, or follow its card to other addresses or roots."""
+        peer = self._held.get(target.trust_domain)
+        if peer is None:
+            peer = self._held[target.trust_domain] = Peer(VenueChannel(target, self._credential))
+        else:
+            peer.channel.replace(target=target)
+        return peer
+
+    async def remove(self, trust_domain: str) -> None:
+        """Close the channel to a venue; its running calls are cancelled."""
+        peer = self._held.pop(trust_domain, None)
+        if peer is not None:
+            await peer.channel.aclose()
+
+    def replace_credential(self, credential: Credential) -> None:
+        """Show another certificate of ours from the next connection on."""
+        self._credential = credential
+        for peer in self:
+            peer.channel.replace(credential=credential)
+
+    async def aclose(self) -> None:
+        """Close every channel."""
+        for trust_domain in tuple(self._held):
+            await self.remove(trust_domain)
