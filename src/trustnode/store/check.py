@@ -56,12 +56,12 @@ def check_store(path: Path, *, limit: int = MAX_DIFFERENCES) -> list[Difference]
     Returns:
         The first differences, in the order of the log; empty: nothing differs.
     """
-    with closing(connection.open_reader(path)) as db:
-        try:
+    try:
+        with closing(connection.open_reader(path)) as db:
             db.execute("begin")
             return list(islice(_differences(db, path), limit))
-        except sqlite3.DatabaseError as problem:
-            return [Difference(where="database", message=f"it cannot be read: {problem}")]
+    except sqlite3.DatabaseError as problem:
+        return [Difference(where="database", message=f"it cannot be read: {problem}")]
 
 
 def _differences(db: sqlite3.Connection, path: Path) -> Iterator[Difference]:
@@ -86,7 +86,6 @@ class _Log:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        self._size = read_head(db).size
         self._names = {row[0]: (row[1], row[2]) for row in db.execute("select id, kind, object from chain")}
         self._objects = {id: chain.object_id(*name) for id, name in self._names.items()}
         self._ends: dict[int, chain.ChainEnd] = {}
@@ -108,7 +107,8 @@ class _Log:
                     )
                 expected = index + 1
                 yield from self._entry(index, *row)
-            yield from self._grow([row[3] for row in chunk], last=expected >= self._size)
+            yield from self._grow([row[3] for row in chunk])
+        yield from self._right_edge()
         yield from self._ending(expected)
 
     def _entry(
@@ -129,15 +129,23 @@ class _Log:
         if message:
             yield Difference(where="statement", message=message, index=index, object=label)
 
-    def _grow(self, links: list[bytes], *, last: bool) -> Iterator[Difference]:
+    def _grow(self, links: list[bytes]) -> Iterator[Difference]:
         growth = self._edges.grow([tree.leaf_hash(link) for link in links])
         self._edges = growth.edges
         for (level, number), data in growth.tiles.items():
-            if len(data) == TILE_WIDTH * HASH_BYTES or last:
-                self._tiles += 1
+            if len(data) == TILE_WIDTH * HASH_BYTES:
                 yield from self._tile(level, number, data)
 
+    def _right_edge(self) -> Iterator[Difference]:
+        for level, data in enumerate(self._edges.partials):
+            if data:
+                yield from self._tile(level, self._edges.size >> tree.TILE_HEIGHT * (level + 1), data)
+        (stored,) = self._db.execute("select count(*) from tile").fetchone()
+        if stored != self._tiles:
+            yield Difference(where="tile", message=f"there are {stored} tiles, {self._tiles} follow from the entries")
+
     def _tile(self, level: int, number: int, data: bytes) -> Iterator[Difference]:
+        self._tiles += 1
         stored = read_tile(self._db, level, number)
         if stored == data:
             return

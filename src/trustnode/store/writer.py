@@ -13,10 +13,10 @@ import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 import structlog
 
@@ -208,20 +208,22 @@ class Store:
 
     def _prepare(self) -> None:
         """Migrate and compare, before anything is written."""
-        db = connection.open_writer(self.path)
         try:
-            schema.migrate(db)
-            self._head = read_head(db)
-            record = read_record(self.path)
-            if record == "MISSING" and not self._head.size:
-                record = HeadRecord()
-                write_record(self.path, record)
-            self.verdict = compare_head(record, db)
+            with closing(connection.open_writer(self.path)) as db:
+                schema.migrate(db)
+                self._head = read_head(db)
+                self.verdict = compare_head(self._record(), db)
         except sqlite3.DatabaseError as problem:
             raise connection.as_refusal(problem) from problem
-        finally:
-            db.close()
         self.read_only = "" if self.verdict.may_sign else self.verdict.message
+
+    def _record(self) -> HeadRecord | Literal["MISSING", "UNREADABLE"]:
+        """The head record; an empty log without one is new and gets it now."""
+        record = read_record(self.path)
+        if record == "MISSING" and not self._head.size:
+            write_record(self.path, HeadRecord())
+            return HeadRecord()
+        return record
 
     async def _start(self, exits: AsyncExitStack) -> None:
         def report(outcome: Report) -> None:

@@ -29,7 +29,11 @@ async def test_every_entry_is_proven_in_every_later_tree(store):
 
 async def test_a_proof_beyond_the_log_is_refused(store):
     await fill(store, 3)
-    for ask in (lambda v: v.evidence.inclusion(0, 4), lambda v: v.evidence.consistency(1, 4), lambda v: v.evidence.entry(3)):
+    for ask in (
+        lambda v: v.evidence.inclusion(0, 4),
+        lambda v: v.evidence.consistency(1, 4),
+        lambda v: v.evidence.entry(3),
+    ):
         with pytest.raises(TrustnodeError) as refused:
             await store.read(ask)
         assert refused.value.reason == "NOT_FOUND"
@@ -99,7 +103,10 @@ async def test_l15a_what_was_erased_is_gone_and_every_proof_stays_valid(store, p
     entry = await store.read(lambda view: view.evidence.entry(20))
     assert (entry.salt, entry.statement) == (None, None)
     tree.verify_inclusion(
-        20, tree.leaf_hash(entry.data), await store.read(lambda view: view.evidence.inclusion(20, 41)), TreeHead(*before[:2])
+        20,
+        tree.leaf_hash(entry.data),
+        await store.read(lambda view: view.evidence.inclusion(20, 41)),
+        TreeHead(*before[:2]),
     )
     assert await store.check() == []
     await store.close()
@@ -183,7 +190,9 @@ async def test_l5b_a_record_that_is_not_there_is_not_taken_as_agreement(path, cl
     assert read_only
 
 
-@pytest.mark.parametrize("damage", ["update tile set data = zeroblob(length(data))", "delete from tile", "update head set size = size - 1"])
+@pytest.mark.parametrize(
+    "damage", ["update tile set data = zeroblob(length(data))", "delete from tile", "update head set size = size - 1"]
+)
 async def test_tiles_that_do_not_lead_to_the_root_make_the_store_read_only(path, clock, damage):
     await grown(path, clock, recorded=10)
     sql(path, damage)

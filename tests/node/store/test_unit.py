@@ -118,7 +118,9 @@ async def test_parallel_reservations_never_pass_the_limit_and_leave_none_unused(
 
 
 async def test_settling_gives_back_what_was_not_used_and_is_idempotent(store):
-    await do(store, lambda tx: tx.reserve("C1/rows", 60, 100, access="a1") and tx.reserve("C1/count", 1, 5, access="a1"))
+    await do(
+        store, lambda tx: tx.reserve("C1/rows", 60, 100, access="a1") and tx.reserve("C1/count", 1, 5, access="a1")
+    )
     for _ in range(2):
         await do(store, lambda tx: tx.settle("a1", {"C1/rows": 20, "C1/count": 1}))
     counters = await store.read(lambda view: [view.counter(k).used for k in ("C1/rows", "C1/count")])
@@ -172,7 +174,9 @@ async def test_what_travels_along_must_be_kept(store):
 async def test_feeds_have_no_gaps_and_each_line_holds_the_one_before(store):
     async def tell(i):
         return await store.write(
-            lambda tx: tx.tell("CATALOG", "*", [document(str(i))], origin="gz", path=("gz", "cn")), event_id="", returns=int
+            lambda tx: tx.tell("CATALOG", "*", [document(str(i))], origin="gz", path=("gz", "cn")),
+            event_id="",
+            returns=int,
         )
 
     assert sorted(await asyncio.gather(*(tell(i) for i in range(30)))) == list(range(1, 31))
@@ -216,7 +220,10 @@ async def test_small_facts_are_kept_and_taken_away(store):
     await do(store, lambda tx: [tx.set_setting("feed/gz/CATALOG", "17"), tx.set_setting("feed/gz/CONTROL", "3")])
     assert await store.read(lambda view: view.settings("feed/gz/")) == {"feed/gz/CATALOG": "17", "feed/gz/CONTROL": "3"}
     await do(store, lambda tx: tx.set_setting("feed/gz/CATALOG", ""))
-    assert await store.read(lambda view: (view.setting("feed/gz/CATALOG"), view.setting("feed/gz/CONTROL"))) == ("", "3")
+    assert await store.read(lambda view: (view.setting("feed/gz/CATALOG"), view.setting("feed/gz/CONTROL"))) == (
+        "",
+        "3",
+    )
 
 
 async def test_a_unit_sees_the_entries_it_has_logged_at_the_end_of_their_chain(store):
@@ -238,7 +245,9 @@ async def test_changes_reach_the_loop_in_their_order_before_the_caller_goes_on(s
     store.on_commit = order.append
     saved = []
     await do(store, lambda tx: saved.append(tx.save(tx.save(AccessState(id="a1")))))
-    await do(store, lambda tx: [tx.send("gz", document("1")), tx.tell("CONTROL", "cn", []), tx.at("2026", "a", "b", "c")])
+    await do(
+        store, lambda tx: [tx.send("gz", document("1")), tx.tell("CONTROL", "cn", []), tx.at("2026", "a", "b", "c")]
+    )
     first, second = order
     assert [change.state.version for change in first.changes] == [1, 2]
     assert first.changes[1] == Change("access", saved[0])

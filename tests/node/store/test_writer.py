@@ -61,9 +61,9 @@ async def test_l14_an_event_that_was_answered_gives_its_answer_and_does_not_run_
 
 
 async def test_an_event_id_used_for_another_step_is_a_replay(store):
-    await store.write(lambda tx: "text", event_id="e", returns=str)
+    await store.write(lambda _: "text", event_id="e", returns=str)
     with pytest.raises(TrustnodeError) as refused:
-        await store.write(lambda tx: 1, event_id="e", returns=int)
+        await store.write(lambda _: 1, event_id="e", returns=int)
     assert refused.value.reason == "REPLAYED"
 
 
@@ -145,7 +145,7 @@ async def test_a_refusal_that_is_no_record_is_still_told_to_its_caller(store):
 async def test_l21_a_full_queue_answers_busy_and_recovers(store, monkeypatch):
     monkeypatch.setattr(writer_module, "MAX_WAITING_UNITS", 8)
     gate = threading.Event()
-    blocked = asyncio.ensure_future(store.write(lambda tx: gate.wait() and None, event_id="", returns=NoneType))
+    blocked = asyncio.ensure_future(store.write(lambda _: gate.wait() and None, event_id="", returns=NoneType))
     await asyncio.sleep(0)
     queued = [asyncio.ensure_future(note(store)) for _ in range(7)]
     await asyncio.sleep(0)
@@ -161,7 +161,9 @@ async def test_l21_a_full_queue_answers_busy_and_recovers(store, monkeypatch):
 async def test_a_caller_that_goes_away_leaves_a_whole_step(store):
     gate = threading.Event()
     caller = asyncio.ensure_future(
-        store.write(lambda tx: gate.wait() and tx.log("agreement", "C1", "access.request"), event_id="", returns=NoneType)
+        store.write(
+            lambda tx: gate.wait() and tx.log("agreement", "C1", "access.request"), event_id="", returns=NoneType
+        )
     )
     await asyncio.sleep(0)
     caller.cancel()

@@ -17,7 +17,9 @@ async def open_store(path, clock, **options):
 
 def document(text, *signatures):
     payload = b'{"id":"%s","type":"offer"}' % text.encode()
-    return Document("application/vnd.trustnode.offer.v1+json", payload, tuple(Signature(s, s.encode()) for s in signatures))
+    return Document(
+        "application/vnd.trustnode.offer.v1+json", payload, tuple(Signature(s, s.encode()) for s in signatures)
+    )
 
 
 def note(store, object="C1", *, event="access.request", event_id="", **fields):
