@@ -4,6 +4,6 @@ Decides: what people type and see (surface 2 to 4). Leaves to others: everything
 when it runs, so that ``trustnode --help`` answers at once.
 """
 
-from trustnode.cli.root import main, root
+from trustnode.cli.root import main
 
-__all__ = ["main", "root"]
+__all__ = ["main"]

@@ -1,7 +1,7 @@
 """What a finished command tells the shell.
 
-Decides: the closed set of exit statuses and their meaning; ``docs/exit-status.md`` is written from it. Leaves to others:
-which reason has which status (``errors.REASONS``).
+Decides: the closed set of exit statuses and their meaning; ``docs/exit-status.md`` is written from it. Leaves to
+others: which reason has which status (``errors.REASONS``).
 """
 
 from __future__ import annotations

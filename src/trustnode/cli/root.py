@@ -65,7 +65,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
 class Root(LazyGroup):
     """The outermost group: turns whatever happens into words on stderr and an exit status."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run one command and exit."""
         words = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
@@ -89,6 +89,7 @@ def root() -> None:
 def main() -> NoReturn:
     """Entry point of the program."""
     root.main()
+    sys.exit(exit_status.FAILED)  # not reached: main exits
 
 
 def report(problem: Exception, *, as_json: bool, debug: bool) -> int:

@@ -14,6 +14,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -37,7 +38,7 @@ from trustnode.core.catalog import (
 from trustnode.core.contract import Mandate, Offer, Price
 from trustnode.core.document import Statement, canonical
 from trustnode.core.identifier import check_name
-from trustnode.core.policy import grammar
+from trustnode.core.policy import floor, grammar
 from trustnode.core.policy import terms as terms_module
 from trustnode.core.policy.compile import compile_terms
 from trustnode.core.policy.decompile import to_terms
@@ -181,15 +182,15 @@ class ProductFile:
 
     @property
     def floor(self) -> Terms | None:
-        """``[product.terms]``."""
+        """``[product.terms]``: no offer at any venue may be weaker; read, its words checked."""
         table = self.contents.product.terms
-        return None if table is None else self.text.at(("product",), lambda: terms_module.decode(table))
+        return None if table is None else self.text.at(("product",), lambda: _read_floor(table))
 
     # --- inside
 
     def _registration(self, header: Header, version: int) -> Registration:
         product, facts = self.contents.product, self.contents.product.facts
-        floor = self.floor
+        demanded = self.floor
         return Registration(
             **self._common(header, ("*",)),
             product=self.handle(header.venue),
@@ -215,7 +216,7 @@ class ProductFile:
             cross_border=product.cross_border,
             zone=product.zone,
             tables=self.tables,
-            floor=canonical(floor).decode() if floor else "",
+            floor=canonical(demanded).decode() if demanded else "",
         )
 
     def _right(self, right: RightLine) -> Right:
@@ -243,6 +244,7 @@ class ProductFile:
         price = self.text.at(place, lambda: Price.parse(table.price))
         terms = self.terms(number)
         policy = self.text.at(place, lambda: self._policy(number, terms, header.now))
+        self.text.at(place, lambda: self._check_floor(self._frozen(terms)))
         offer = Offer(
             **self._common(header, ("*",)),
             name=table.name,
@@ -277,6 +279,11 @@ class ProductFile:
                 "POLICY_CONFLICT", "the policy file and the price differ, or it is not in its short form", field="odrl"
             )
         return policy
+
+    def _check_floor(self, terms: Terms) -> None:
+        demanded = self.floor
+        if demanded is not None:
+            floor.check(terms, demanded)
 
     def _frozen(self, terms: Terms) -> Terms:
         """``columns = "all"`` frozen to the columns there are: one that appears later is not delivered."""
@@ -356,6 +363,13 @@ def _check_offer(offer: OfferTable, before: Sequence[OfferTable]) -> None:
         )
     if offer.max_agreements is not None and not 1 <= offer.max_agreements <= MAX_AGREEMENTS:
         raise error("FIELD_FORMAT", f"max_agreements: 1 to {MAX_AGREEMENTS}", field="max_agreements")
+
+
+def _read_floor(table: Mapping[str, Any]) -> Terms:
+    terms = terms_module.decode(table)
+    terms_module.refuse_unkept(terms)
+    floor.check(terms, terms)  # reads each of its lines
+    return terms
 
 
 def _policy(path: Path) -> Policy:
@@ -442,14 +456,17 @@ def _mandate(table: OfferTable) -> Mandate | None:
     return Mandate(max_agreements=table.max_agreements or MAX_AGREEMENTS)
 
 
+_DAY: Final = re.compile(r"2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
+
+
 def _valid_until(table: OfferTable, terms: Terms, zone: str, now: str) -> str:
     """The end of ``until``, else of the days in ``period``, else a year from now."""
     last = table.until or (terms.period.partition(" to ")[2])
     if not last:
         return clock.shift(now, OFFER_LIFE_DAYS * 86400)
-    days = grammar.parse_period(f"{last} to {last}")
-    if isinstance(days, str):
+    if not _DAY.fullmatch(last):
         raise error("FIELD_FORMAT", f"until: {last!r} is no day; write: 2027-11-30", field="until")
+    days = grammar.Days(date.fromisoformat(last), date.fromisoformat(last))
     end = clock.text(clock.moment(grammar.bounds(days, grammar.zone(zone))[1]))
     if end <= now:
         raise error("POLICY_CONFLICT", f"until = {last!r} is over", field="until")

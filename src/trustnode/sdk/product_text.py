@@ -293,7 +293,7 @@ def _mistyped(what: str) -> TrustnodeError:
 
 
 def _path_of(place: str) -> KeyPath:
-    parts = re.findall(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]", place)
+    parts = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", place)
     return tuple(int(number) if number else name for name, number in parts)
 
 
@@ -310,10 +310,16 @@ _ALIASES: Final[Mapping[str, KeyPath]] = {
 """Field of a document -> key below [product] or [resource]."""
 
 
+_TYPED: Final = re.compile(r"at `\$\.([^`]+)`")
+"""Where msgspec says that a value is of the wrong kind."""
+
+
 def _find(problem: TrustnodeError, base: KeyPath, positions: Positions, contents: Contents) -> KeyPath:
     """The path of the key, or of the item of its list, that a refusal names in ``field``."""
     field = problem.metadata.get("field", "")
-    parts: KeyPath = tuple(field.removeprefix("terms.").split(".")) if field else ()
+    typed = _TYPED.search(problem.message) if field == "terms" else None
+    inside = typed[1] if typed else field.removeprefix("terms.")
+    parts = _path_of(f".{inside}") if inside else ()
     for root in dict.fromkeys((base, ("product",), ("resource",), ())):
         for below in ((*root, "terms"), root):
             for tail in (parts, _ALIASES.get(field, parts), parts[:1]):
