@@ -108,6 +108,15 @@ class Receipt(Statement, tag="receipt", kw_only=True, frozen=True):
         return (Required(self.iss, "evidence"),)
 
 
+class AccessHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a reader needs before the first frame; initial metadata ``trustnode-access-bin`` (protocol 6.3)."""
+
+    access: Uuid
+    stream_salt: Salt
+    decision_seq: Count
+    decision_link: Digest
+
+
 class AckItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What one side counted for one access."""
 

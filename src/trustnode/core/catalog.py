@@ -59,7 +59,7 @@ class Public(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One table of a product: its name in SQL and its columns."""
 
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,62}$")]
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,62}$(?!\n)")]
     columns: Annotated[tuple[Column, ...], msgspec.Meta(min_length=1, max_length=2048)]
     rows: Count | None = None
 
@@ -69,7 +69,7 @@ class Registration(Statement, tag="registration", kw_only=True, frozen=True):
 
     max_bytes = 512 * 1024
 
-    product: Annotated[str, msgspec.Meta(pattern="^[a-z0-9._-]+/[a-z0-9][a-z0-9._-]{0,62}$")]
+    product: Annotated[str, msgspec.Meta(pattern="^[a-z0-9._-]+/[a-z0-9][a-z0-9._-]{0,62}$(?!\n)")]
     """Handle ``venue/name``, for ever."""
     version: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -83,7 +83,7 @@ class Registration(Statement, tag="registration", kw_only=True, frozen=True):
     level_basis: Text
     topic: str
     scene: str
-    industry: Annotated[str, msgspec.Meta(pattern="^[0-9]{4}$")]
+    industry: Annotated[str, msgspec.Meta(pattern="^[0-9]{4}$(?!\n)")]
     form: str
     updates: str
     source: str

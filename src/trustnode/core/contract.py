@@ -35,7 +35,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """What an offer costs; the amount is text, never a float."""
 
     unit: PriceUnit
-    cny: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")] = "0"
+    cny: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$(?!\n)")] = "0"
 
     @classmethod
     def parse(cls, text: str) -> Price:
@@ -74,7 +74,7 @@ class Offer(Statement, tag="offer", kw_only=True, frozen=True):
 
     max_bytes = 512 * 1024
 
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$(?!\n)")]
     product: Text
     """Handle."""
     product_id: str = ""
@@ -225,7 +225,7 @@ class Act(Statement, tag="act", kw_only=True, frozen=True):
 
     machine: Literal["participant", "peering", "product", "listing", "negotiation", "agreement", "grant", "access"]
     object: Text
-    event: Annotated[str, msgspec.Meta(pattern="^[a-z_]{1,32}$")]
+    event: Annotated[str, msgspec.Meta(pattern="^[a-z_]{1,32}$(?!\n)")]
     cause: str = ""
     reason: Annotated[str, msgspec.Meta(max_length=1024)] = ""
     effective: Time | None = None

@@ -29,15 +29,15 @@ SKEW_S: Final = 60
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 LongText = Annotated[str, msgspec.Meta(max_length=16384)]
-Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Key = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$(?!\n)")]
+Key = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$(?!\n)")]
 """A raw Ed25519 public key, lower-case hex."""
-Salt = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-Time = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")]
+Salt = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$(?!\n)")]
+Time = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$(?!\n)")]
 """RFC 3339 UTC with exactly three fraction digits; texts of this form sort by time."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
-Uuid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")]
-TrustDomain = Annotated[str, msgspec.Meta(pattern="^[a-z0-9._-]{1,255}$")]
+Uuid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$(?!\n)")]
+TrustDomain = Annotated[str, msgspec.Meta(pattern="^[a-z0-9._-]{1,255}$(?!\n)")]
 
 KeyUse = Literal["root", "evidence", "log", "witness", "order", "participant"]
 

@@ -10,7 +10,7 @@ from trustnode.core.contract import Act, Agreement, Delegation, NegotiationMessa
 from trustnode.core.document import PAYLOADS, Statement, name_of
 from trustnode.core.evidence.head import ChainHead
 from trustnode.core.identity import Card
-from trustnode.core.participant import ParticipantKey
+from trustnode.core.participant import Invitation, ParticipantKey
 from trustnode.core.peering import PeerAgreement, Status
 
 ALL: Final[tuple[type[Statement], ...]] = (
@@ -22,6 +22,7 @@ ALL: Final[tuple[type[Statement], ...]] = (
     CatalogRecord,
     ChainHead,
     Delegation,
+    Invitation,
     Listing,
     NegotiationMessage,
     Offer,

@@ -45,6 +45,19 @@ class ParticipantKey(Statement, tag="participant-key", kw_only=True, frozen=True
         return (Required(self.iss, "evidence"), Required(self.participant, "participant"))
 
 
+class Invitation(Statement, tag="invitation", kw_only=True, frozen=True):
+    """The venue invites somebody to enrol, or an enrolled participant to fetch a new certificate."""
+
+    participant: str
+    title: Text
+    roles: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=8)]
+    until: Time
+
+    def required(self) -> tuple[Required, ...]:
+        """The venue."""
+        return (Required(self.iss, "evidence"),)
+
+
 class ParticipantState(State, kw_only=True, frozen=True):
     """One enrolled participant; ``id`` is its SPIFFE id, ``document`` its newest key document."""
 
@@ -87,19 +100,19 @@ PARTICIPANT: Final = Machine[ParticipantFacts](
     terminal=frozenset({"REVOKED"}),
     rows=(
         Row(None, "invite", "V", "INVITED", "identity.register", _may_enrol),
-        Row(None, "enrol", "V", "ENROLLED", "identity.register", _may_enrol),
+        Row(None, "enrol", "VN", "ENROLLED", "identity.register", _may_enrol),
         Row("INVITED", "enrol", "V", "ENROLLED", "identity.register", _may_enrol),
         Row("INVITED", "invite", "V", "INVITED", "identity.update", _may_enrol),
         Row("INVITED", "revoke", "VX", "REVOKED", "identity.revoke"),
-        Row("ENROLLED", "rekey", "V", "ENROLLED", "identity.update", _new_key),
+        Row("ENROLLED", "rekey", "VN", "ENROLLED", "identity.update", _new_key),
         Row("ENROLLED", "renew", "VC", "ENROLLED", "identity.update"),
-        Row("ENROLLED", "suspend", "VX", "SUSPENDED", "identity.update"),
-        Row("ENROLLED", "revoke", "VX", "REVOKED", "identity.revoke"),
-        Row("SUSPENDED", "suspend", "VX", "SUSPENDED", "identity.update"),
-        Row("SUSPENDED", "lift_cause", "VX", "SUSPENDED", "identity.update", when=CAUSES_REMAIN),
-        Row("SUSPENDED", "lift_cause", "VX", "ENROLLED", "identity.update", when=NO_CAUSE_LEFT),
-        Row("SUSPENDED", "rekey", "V", "SUSPENDED", "identity.update", _new_key),
-        Row("SUSPENDED", "revoke", "VX", "REVOKED", "identity.revoke"),
+        Row("ENROLLED", "suspend", "VXN", "SUSPENDED", "identity.update"),
+        Row("ENROLLED", "revoke", "VXN", "REVOKED", "identity.revoke"),
+        Row("SUSPENDED", "suspend", "VXN", "SUSPENDED", "identity.update"),
+        Row("SUSPENDED", "lift_cause", "VXN", "SUSPENDED", "identity.update", when=CAUSES_REMAIN),
+        Row("SUSPENDED", "lift_cause", "VXN", "ENROLLED", "identity.update", when=NO_CAUSE_LEFT),
+        Row("SUSPENDED", "rekey", "VN", "SUSPENDED", "identity.update", _new_key),
+        Row("SUSPENDED", "revoke", "VXN", "REVOKED", "identity.revoke"),
     ),
 )
 

@@ -1,0 +1,608 @@
+"""Products and listings at this venue, and the listings that other venues tell of.
+
+Decides: the gates of a registration and of a listing, what is told to whom, what a search may show. Leaves to others:
+the tables (``core.catalog``), reading a source (``engine``), words (``core.policy``), the index (``store.search``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from trustnode.app.submission import Answer, Submission, Unit, handles
+from trustnode.app.transition import fire
+from trustnode.app.venue import Sender, Venue
+from trustnode.core.catalog import (
+    LISTING,
+    PRODUCT,
+    REGISTERED,
+    VISIBLE,
+    Binding,
+    CatalogEntry,
+    CatalogRecord,
+    Listing,
+    ListingFacts,
+    ListingState,
+    ProductFacts,
+    ProductState,
+    Registration,
+    Table,
+    check_registration,
+    end_of_notice,
+    holds,
+)
+from trustnode.core.contract import Act, Offer
+from trustnode.core.document import Document, Verified, decode, verify
+from trustnode.core.participant import domain_of
+from trustnode.core.peering import PeeringState, StatusEvent
+from trustnode.core.policy.terms import check_floor
+from trustnode.errors import TrustnodeError, error
+from trustnode.store.search import SearchText
+from trustnode.store.unit import Tx, View
+
+TOLD: Final = frozenset({"PUBLIC", "NETWORK"})
+"""Visibilities that leave the venue."""
+MAX_HOPS: Final = 8
+
+
+# --- registration ---------------------------------------------------------------------------------------------------
+
+
+@handles(Registration, "CLIENT", "OPERATOR", "SELF")
+async def register(submission: Submission[Registration]) -> Unit:
+    """A provider registers a product, or a new version of it."""
+    venue, value = submission.venue, submission.value
+    _check_provider(venue, submission.sender, value.provider)
+    check_registration(value)
+    if value.product.partition("/")[0] != venue.domain:
+        raise error("IDENTIFIER_AREA", f"a product of this venue is called {venue.domain}/NAME", field="product")
+    binding = await _checked_binding(submission)
+    identifier = venue.new_product_id()
+    notice = end_of_notice(venue.clock.now(), value.level)
+
+    def unit(tx: Tx) -> Answer:
+        known = tx.get(ProductState, value.product)
+        if binding:
+            tx.keep(binding.document)
+        columns = {
+            "provider": value.provider, "level": value.level, "category": value.category, "title": value.title,
+            "binding": binding.digest if binding else "",
+        }  # fmt: skip
+        if known is None or known.state == "DRAFT":
+            stored = _first(tx, submission, known, identifier, notice, columns)
+        else:
+            stored = _change(tx, submission, known, columns)
+        return Answer.of(stored)
+
+    return unit
+
+
+def _check_provider(venue: Venue, sender: Sender, provider: str) -> None:
+    venue.check_may_trade()
+    if domain_of(provider) != venue.domain:
+        raise error("IDENTITY_WRONG_DOMAIN", "the provider is a participant of this venue", field="provider")
+    if sender.kind == "CLIENT" and sender.participant != provider:
+        raise error("ROLE_NOT_ALLOWED", "a provider speaks for itself")
+    key = venue.keyring.key_documents.get(provider)
+    if key is None:
+        raise error("IDENTITY_UNKNOWN", f"{provider.rpartition('/')[2]} is not enrolled here", field="provider")
+    if "PROVIDER" not in key.value.roles:
+        raise error("ROLE_NOT_ALLOWED", f"{provider.rpartition('/')[2]} is not enrolled as PROVIDER")
+    venue.check_may_trade(key.value.subject)
+
+
+async def _checked_binding(submission: Submission[Registration]) -> Verified[Binding] | None:
+    """The binding that came along, its source read once and compared with the columns registered."""
+    venue, value = submission.venue, submission.value
+    document = next((d for d in submission.supporting.values() if d.name == "resource-binding"), None)
+    if document is None:
+        return None
+    binding = verify(document, Binding, submission.keys, venue.clock.now())
+    if binding.value.product != value.product or binding.value.iss != value.provider:
+        raise error("HASH_MISMATCH", "the binding is of another product", field="resource")
+    found = await venue.engine.describe(source_of(binding.value))
+    _compare_schema(value.tables, {table.name: table.columns for table in found})
+    return binding
+
+
+def _compare_schema(registered: Sequence[Table], found: object) -> None:
+    for table in registered:
+        columns = dict(found).get(table.name) if isinstance(found, dict) else None
+        if columns is None:
+            raise error("FIELD_FORMAT", f"the source has no table {table.name}", field="resource.table")
+        actual = {column.name: column.type for column in columns}
+        for column in table.columns:
+            if actual.get(column.name) != column.type:
+                raise error("FIELD_FORMAT", f"the source has no column {column.name} of type {column.type}", field="columns")
+
+
+def source_of(binding: Binding) -> object:
+    """The engine's view of a binding."""
+    from trustnode.engine.source import Source
+
+    return Source(kind=binding.kind, location=binding.location, tables=dict(binding.tables))
+
+
+def _first(
+    tx: Tx, submission: Submission[Registration], known: ProductState | None, identifier: str, notice: str,
+    columns: dict[str, str],
+) -> ProductState:  # fmt: skip
+    value, by = submission.value, submission.value.provider
+    if value.version != 1:
+        raise error("STALE_VERSION", "a first registration has version 1", field="version")
+    state = known or fire(tx, PRODUCT, ProductState(id=value.product), "draft", "P", ProductFacts(), by=by)
+    documents = (submission.digest,)
+    facts = _product_facts(value, notice_days=1 if notice else 0)
+    state = fire(tx, PRODUCT, state, "submit", "P", facts, by=by, documents=documents, document=submission.digest, **columns)
+    state = fire(
+        tx, PRODUCT, state, "check_passed", "H", facts, by=submission.venue.domain, documents=documents,
+        product_id=identifier, product_version=1, notice_until=notice, entry={"product_id": identifier},
+    )  # fmt: skip
+    if notice:
+        tx.at(notice, "product", state.id, "notice_over")
+    return state
+
+
+def _change(tx: Tx, submission: Submission[Registration], known: ProductState, columns: dict[str, str]) -> ProductState:
+    value = submission.value
+    if known.provider != value.provider:
+        raise error("NOT_FOUND", "no such product of this provider")
+    if known.document == submission.digest:
+        return known
+    if value.version != known.product_version + 1:
+        raise error("STALE_VERSION", f"the next version is {known.product_version + 1}", field="version")
+    facts = _product_facts(value, notice_days=0)
+    documents = (submission.digest,)
+    review = fire(tx, PRODUCT, known, "request_change", "P", facts, by=value.provider, documents=documents)
+    return fire(
+        tx, PRODUCT, review, "change_approved", "H", facts, by=submission.venue.domain, documents=documents,
+        document=submission.digest, product_version=value.version, **columns,
+    )  # fmt: skip
+
+
+def _product_facts(value: Registration, *, notice_days: int) -> ProductFacts:
+    """What stands after ``check_registration``: everything the home node can establish by itself."""
+    return ProductFacts(
+        incomplete=None,
+        signed=True,
+        source_confirmed=bool(value.source_sha256),
+        rights_valid=holds(value, "OPERATE"),
+        level_allowed=value.level != "CORE",
+        notice_days=notice_days,
+        rights_unchanged=True,
+    )
+
+
+async def prepare_product_act(submission: Submission[Act]) -> Unit:
+    """Cancel, recall or review a product."""
+    venue, act = submission.venue, submission.value
+    status = venue.sign(_product_notice(venue, act))
+
+    def unit(tx: Tx) -> Answer:
+        state = tx.get(ProductState, act.object)
+        actor = "P" if state and act.iss == state.provider else ("H" if act.iss == venue.domain else "")
+        if state is None or not actor:
+            raise error("NOT_FOUND", f"no product {act.object}")
+        running = tx.find(ListingState, product=state.id, state="LISTED", limit=1)
+        facts = ProductFacts(
+            signed=True, reasons_given=bool(act.reason), ground=bool(act.reason), agreements_settled=not running,
+            admissible=bool(act.reason),
+        )  # fmt: skip
+        stored = fire(
+            tx, PRODUCT, state, act.event, actor, facts, by=act.iss, documents=(submission.digest,),
+            entry={"product_id": state.product_id} if state.product_id else None,
+        )  # fmt: skip
+        if stored.state in ("REVOKED", "CANCELLED"):
+            _tell_control(tx, status)
+        return Answer.of(stored)
+
+    return unit
+
+
+def _product_notice(venue: Venue, act: Act) -> object:
+    from trustnode.core.peering import Status
+
+    state = {"revoke": "REVOKED"}.get(act.event, "CANCELLED")
+    event = StatusEvent(
+        kind="PRODUCT", subject=act.object, state=state, cause=act.reason[:64], effective=act.effective or venue.clock.now()
+    )
+    return Status(events=(event,), **venue.fields("*"))
+
+
+def _tell_control(tx: Tx, status: Document) -> None:
+    for peering in tx.find(PeeringState, state=("APPROVED", "SUSPENDED")):
+        tx.tell("CONTROL", peering.id, [status])
+
+
+def product_status(tx: Tx, event: StatusEvent, issuer: str, _digest: str) -> None:
+    """Another venue revoked a product of its own: agreements on it end here too."""
+    from trustnode.app.transition import end_agreements_of
+
+    if event.subject.partition("/")[0] == issuer and event.state == "REVOKED":
+        end_agreements_of(tx, event.subject)
+
+
+# --- listing --------------------------------------------------------------------------------------------------------
+
+
+@handles(Listing, "CLIENT", "OPERATOR", "SELF")
+async def list_product(submission: Submission[Listing]) -> Unit:
+    """A provider puts a registered product on sale, or changes its offers."""
+    venue, value = submission.venue, submission.value
+    _check_provider(venue, submission.sender, value.iss)
+    if value.venue != venue.domain:
+        raise error("IDENTITY_WRONG_DOMAIN", "this listing is for another venue", field="venue")
+    registration = await _registered(venue, value.product)
+    offers = [await _checked_offer(submission, digest, registration) for digest in value.offers]
+    facts = ListingFacts(
+        product_registered=True,
+        offers=len(offers),
+        operate_held=holds(registration, "OPERATE"),
+        offers_refused=None,
+        visibility_fits=value.visibility in VISIBLE.get(registration.level, frozenset()),
+        signed=True,
+    )
+
+    def unit(tx: Tx) -> Answer:
+        product = tx.get(ProductState, value.product)
+        if product is None or product.state not in REGISTERED or product.provider != value.iss:
+            raise error("NOT_REGISTERED", f"{value.product} is not registered", product=value.product)
+        for offer in offers:
+            tx.keep(offer.document)
+        return Answer.of(_listed(tx, submission, facts))
+
+    return unit
+
+
+async def _registered(venue: Venue, handle: str) -> Registration:
+    document = await venue.store.read(lambda view: registration_document(view, handle))
+    if document is None:
+        raise error("NOT_REGISTERED", f"{handle} is not registered here", product=handle)
+    return decode(document, Registration)
+
+
+def registration_document(view: View, handle: str) -> Document | None:
+    """The registration in force of a product of ours."""
+    product = view.get(ProductState, handle)
+    return view.document(product.document) if product and product.state in REGISTERED else None
+
+
+async def _checked_offer(submission: Submission[Listing], digest: str, registration: Registration) -> Verified[Offer]:
+    """One offer: signed by the provider, of this product, compiling to enforcers, not weaker than the floor."""
+    venue = submission.venue
+    offer = verify(await submission.find(digest, "offer"), Offer, submission.keys, venue.clock.now())
+    value = offer.value
+    if value.product != registration.product or value.provider != submission.value.iss:
+        raise error("HASH_MISMATCH", f"offer {value.name} is of another product", field="offers")
+    policy = venue.policies.load(value.policy)
+    for table in registration.tables:
+        policy.governed(table.columns, table.name, CHECKED_ATTRIBUTES)
+    check_floor(value.terms, registration.floor, offer=value.name)
+    return offer
+
+
+CHECKED_ATTRIBUTES: Final = {"consumer.id": "nobody", "consumer.area": "0000"}
+"""Stand-ins for attributes of a consumer when a policy is only checked."""
+
+
+def _listed(tx: Tx, submission: Submission[Listing], facts: ListingFacts) -> ListingState:
+    value, documents = submission.value, (submission.digest, *submission.value.offers)
+    known = tx.get(ListingState, value.listing)
+    columns = {"offers": value.offers, "visibility": value.visibility, "document": submission.digest}
+    if known is not None:
+        if known.provider != value.iss:
+            raise error("NOT_FOUND", "no such listing of this provider")
+        if known.document == submission.digest:
+            return known
+        return fire(tx, LISTING, known, "change_offer", "P", facts, by=value.iss, documents=documents, **columns)
+    if tx.find(ListingState, product=value.product, state=("LISTED", "SUSPENDED", "LISTING_REVIEW"), limit=1):
+        raise error("DUPLICATE", f"{value.product} is listed here already; change that listing", product=value.product)
+    fresh = ListingState(id=value.listing, product=value.product, provider=value.iss)
+    review = fire(tx, LISTING, fresh, "submit", "P", facts, by=value.iss, documents=documents, **columns)
+    return fire(tx, LISTING, review, "approve", "V", facts, by=submission.venue.domain, documents=documents)
+
+
+async def prepare_listing_act(submission: Submission[Act]) -> Unit:
+    """Suspend, resume or delist."""
+    venue, act = submission.venue, submission.value
+
+    def unit(tx: Tx) -> Answer:
+        state = tx.get(ListingState, act.object)
+        actor = "P" if state and act.iss == state.provider else ("V" if act.iss == venue.domain else "")
+        if state is None or not actor:
+            raise error("NOT_FOUND", "no such listing")
+        product = tx.get(ProductState, state.product)
+        facts = ListingFacts(
+            product_registered=bool(product and product.state in REGISTERED), reasons_given=bool(act.reason),
+            ground=bool(act.reason), signed=True, offers_refused=None, visibility_fits=True,
+        )  # fmt: skip
+        cause = act.cause or ("OWNER" if actor == "P" else "VENUE")
+        stored = fire(
+            tx, LISTING, state, act.event, actor, facts, by=act.iss, cause=cause, documents=(submission.digest,)
+        )
+        if act.event == "request_delist":
+            stored = fire(tx, LISTING, stored, "delist_approved", "V", facts, by=venue.domain)
+        return Answer.of(stored)
+
+    return unit
+
+
+# --- what is told ---------------------------------------------------------------------------------------------------
+
+
+async def publish_records(venue: Venue, listings: Sequence[str] = ()) -> None:
+    """Sign and tell a catalogue record for each listing whose record is not the newest.
+
+    Called after a commit that changed listings, and for all of them at the start, so that a crash in between loses none.
+    """
+    pending = await venue.store.read(lambda view: _unpublished(view, venue.domain, listings))
+    for listing, record in pending:
+        document = venue.sign(CatalogRecord(**record, **venue.fields("*")))
+        await venue.store.write(_record_unit(venue, listing, document), event_id="", returns=str)
+
+
+def _unpublished(view: View, domain: str, ids: Sequence[str]) -> list[tuple[ListingState, dict[str, object]]]:
+    where = {"id": tuple(ids)} if ids else {}
+    found = []
+    for listing in view.find(ListingState, **where):
+        entry = view.get(CatalogEntry, listing.id)
+        product = view.get(ProductState, listing.product)
+        shown = "LISTED" if listing.state == "LISTED" else ("SUSPENDED" if listing.state == "SUSPENDED" else "DELISTED")
+        if product is None or (entry is None and shown == "DELISTED"):
+            continue
+        current = (shown, listing.offers, product.document)
+        if entry is None or (entry.state, entry.offers, entry.registration) != current:
+            version = entry.version + 1 if entry else 1
+            found.append((listing, _record(listing, product, shown, version)))
+    del domain
+    return found
+
+
+def _record(listing: ListingState, product: ProductState, shown: str, version: int) -> dict[str, object]:
+    return {
+        "listing": listing.id,
+        "listing_version": version,
+        "product": product.id,
+        "product_id": product.product_id,
+        "product_version": product.product_version,
+        "registration_sha256": product.document,
+        "offers": listing.offers,
+        "visibility": listing.visibility,
+        "state": shown,
+    }
+
+
+def _record_unit(venue: Venue, listing: ListingState, document: Document) -> object:
+    def unit(tx: Tx) -> str:
+        record = decode(document, CatalogRecord)
+        supporting = _supporting(tx, record)
+        known = tx.get(CatalogEntry, listing.id)
+        if known is not None and known.version + 1 != record.listing_version:
+            return ""
+        tx.keep(document)
+        _remember(tx, record, document.digest, supporting, origin=venue.domain, path=(), verification="CONFIRMED")
+        if record.visibility in TOLD:
+            for peering in tx.find(PeeringState, state="APPROVED"):
+                if "CATALOG" in peering.scopes:
+                    tx.tell("CATALOG", peering.id, [document, *supporting])
+        return document.digest
+
+    return unit
+
+
+def _supporting(tx: View, record: CatalogRecord) -> list[Document]:
+    """The documents that a record refers to: registration, offers, and the provider's key document."""
+    wanted = [record.registration_sha256, *record.offers]
+    found = [document for digest in wanted if (document := tx.document(digest)) is not None]
+    return found + provider_key(tx, found)
+
+
+def provider_key(tx: View, documents: Sequence[Document]) -> list[Document]:
+    """The key document of the provider named in a registration."""
+    from trustnode.core.participant import ParticipantState
+
+    for document in documents:
+        if document.name == "registration":
+            state = tx.get(ParticipantState, decode(document, Registration).provider)
+            key = tx.document(state.document) if state and state.document else None
+            return [key] if key else []
+    return []
+
+
+def _remember(
+    tx: Tx, record: CatalogRecord, digest: str, supporting: Sequence[Document], *, origin: str, path: tuple[str, ...],
+    verification: str,
+) -> None:  # fmt: skip
+    """Store a record as found by searches here, and index its words."""
+    registration = next((decode(d, Registration) for d in supporting if d.name == "registration"), None)
+    if registration is None:
+        raise error("FIELD_MISSING", "a catalogue record travels with its registration", field="registration")
+    known = tx.get(CatalogEntry, record.listing)
+    entry = CatalogEntry(
+        id=record.listing,
+        state=record.state,
+        version=known.version if known else 0,
+        document=digest,
+        product=record.product,
+        origin=origin,
+        path=path,
+        received_at=tx.now,
+        registration=record.registration_sha256,
+        offers=record.offers,
+        level=registration.level,
+        category=registration.category,
+        visibility=record.visibility,
+        verification=verification,
+    )
+    tx.save(entry)
+    if record.state == "LISTED":
+        tx.index(record.listing, search_text(registration, origin))
+    else:
+        tx.unindex(record.listing)
+
+
+def search_text(registration: Registration, origin: str) -> SearchText:
+    """What of a product can be found by words, and by what it can be filtered."""
+    return SearchText(
+        title=f"{registration.title} {registration.title_zh}",
+        text=f"{registration.product} {registration.abstract} {registration.licence}",
+        level=registration.level,
+        category=registration.category,
+        venue=origin,
+        visibility="NETWORK",
+    )
+
+
+def mirror_to_peer(tx: Tx, peering: PeeringState) -> None:
+    """Tell a venue that was just approved every listing it may see: our own and what came here from others."""
+    if "CATALOG" not in peering.scopes:
+        return
+    for entry in tx.find(CatalogEntry, state="LISTED", limit=100_000):
+        if entry.visibility in TOLD and peering.id not in (entry.origin, *entry.path):
+            _tell_entry(tx, entry, peering.id)
+
+
+def _tell_entry(tx: Tx, entry: CatalogEntry, audience: str) -> None:
+    document = tx.document(entry.document)
+    if document is not None:
+        supporting = _supporting(tx, decode(document, CatalogRecord))
+        tx.tell("CATALOG", audience, [document, *supporting], origin=entry.origin, path=entry.path)
+
+
+async def receive_record(venue: Venue, sender: str, documents: Sequence[Document], path: tuple[str, ...]) -> object:
+    """Check a catalogue record that a peer told; returns the unit that stores it and passes it on.
+
+    Raises:
+        TrustnodeError: SIGNATURE_INVALID (nobody we trust vouches for the origin), FIELD_MISSING, HASH_MISMATCH.
+    """
+    if not documents or documents[0].name != "catalog-record":
+        raise error("FIELD_MISSING", "a line of this lane begins with its catalogue record", field="documents")
+    record = decode(documents[0], CatalogRecord)
+    verification = _verify_record(venue, documents[0], record, sender)
+    supporting = _check_supporting(venue, record, documents[1:], known=verification == "CONFIRMED")
+    whole_path = (sender, *path) if sender != record.iss else ()
+    if venue.domain in (record.iss, *whole_path) or len(whole_path) > MAX_HOPS:
+        return None
+
+    def unit(tx: Tx) -> None:
+        _accept_record(tx, venue, record, documents[0], supporting, whole_path, verification)
+
+    return unit
+
+
+def _verify_record(venue: Venue, document: Document, record: CatalogRecord, sender: str) -> str:
+    """CONFIRMED by the origin's card; INTRODUCED when only the peer that tells it vouches for the origin."""
+    if record.iss in venue.keyring.cards:
+        verify(document, CatalogRecord, venue.keyring, None)
+        return "CONFIRMED"
+    if record.iss == sender:
+        raise error("SIGNATURE_INVALID", f"no card of {sender} is known")
+    return "INTRODUCED"
+
+
+def _check_supporting(
+    venue: Venue, record: CatalogRecord, documents: Sequence[Document], *, known: bool
+) -> list[Document]:
+    """Only documents that the record names by digest; where we know the origin, their signatures too."""
+    named = {record.registration_sha256, *record.offers}
+    given = [d for d in documents if d.digest in named]
+    if {d.digest for d in given} != named:
+        raise error("HASH_MISMATCH", "documents of the catalogue record are missing or differ")
+    keys_brought = [d for d in documents if d.name == "participant-key"]
+    if known:
+        keys, _ = venue.keyring.with_documents(keys_brought, venue.clock.now())
+        for document in given:
+            kind = Registration if document.name == "registration" else Offer
+            verify(document, kind, keys, None)
+    return given + keys_brought
+
+
+def _accept_record(
+    tx: Tx, venue: Venue, record: CatalogRecord, document: Document, supporting: Sequence[Document],
+    path: tuple[str, ...], verification: str,
+) -> None:  # fmt: skip
+    known = tx.get(CatalogEntry, record.listing)
+    if known is not None and not _is_news(tx, known, record, path):
+        return
+    for one in (document, *supporting):
+        tx.keep(one)
+    _remember(tx, record, document.digest, supporting, origin=record.iss, path=path, verification=verification)
+    if record.visibility not in TOLD:
+        return
+    for peering in tx.find(PeeringState, state="APPROVED"):
+        if "CATALOG" in peering.scopes and peering.id not in (record.iss, *path):
+            tx.tell("CATALOG", peering.id, [document, *supporting], origin=record.iss, path=path)
+    del venue
+
+
+def _is_news(tx: Tx, known: CatalogEntry, record: CatalogRecord, path: tuple[str, ...]) -> bool:
+    """A newer version, or the same one by a shorter way."""
+    if known.origin != record.iss:
+        return False
+    held = tx.document(known.document)
+    held_version = decode(held, CatalogRecord).listing_version if held else 0
+    if record.listing_version != held_version:
+        return record.listing_version > held_version
+    return len(path) < len(known.path)
+
+
+def entry_of(view: View, handle: str) -> CatalogEntry | None:
+    """The listing under which a product is found here; one on sale before one that is not."""
+    found = view.find(CatalogEntry, product=handle, limit=50)
+    on_sale = [entry for entry in found if entry.state == "LISTED"]
+    return (on_sale or found or [None])[0]
+
+
+def offers_of(view: View, entry: CatalogEntry) -> list[Document]:
+    """The signed offers of a listing."""
+    return [document for digest in entry.offers if (document := view.document(digest)) is not None]
+
+
+def find_offer(view: View, handle: str, name: str) -> tuple[CatalogEntry, Document]:
+    """The offer of a product by name; one offer needs no name.
+
+    Raises:
+        TrustnodeError: NOT_FOUND, NOT_LISTED, FIELD_MISSING.
+    """
+    entry = entry_of(view, handle)
+    if entry is None:
+        raise error("NOT_FOUND", f"no listing {handle} is known here")
+    if entry.state != "LISTED":
+        raise error("NOT_LISTED", f"{handle} is not on sale now")
+    offers = offers_of(view, entry)
+    named = [d for d in offers if not name or decode(d, Offer).name == name]
+    if len(named) == 1:
+        return entry, named[0]
+    names = ", ".join(decode(d, Offer).name for d in offers)
+    if name:
+        raise error("NOT_FOUND", f"{handle} has no offer {name}; it has: {names}")
+    raise error("FIELD_MISSING", f"name one of the offers: {names}", field="offer")
+
+
+async def recheck_offers(venue: Venue) -> list[str]:
+    """Names of our offers on sale that this program no longer enforces; asked at the start after an upgrade."""
+    documents = await venue.store.read(_own_offers(venue.domain))
+    return [decode(d, Offer).name for d in documents if not _compiles(venue, d)]
+
+
+def _own_offers(domain: str) -> object:
+    def query(view: View) -> list[Document]:
+        entries = view.find(CatalogEntry, origin=domain, state="LISTED", limit=10_000)
+        return [document for entry in entries for document in offers_of(view, entry)]
+
+    return query
+
+
+def _compiles(venue: Venue, document: Document) -> bool:
+    try:
+        venue.policies.load(decode(document, Offer).policy)
+    except TrustnodeError:
+        return False
+    return True
+
+
+def renamed(entry: CatalogEntry, **changes: object) -> CatalogEntry:
+    """A catalogue entry with other columns."""
+    return msgspec.structs.replace(entry, **changes)

@@ -1,0 +1,166 @@
+"""Following the lanes of peers: catalogue records and notices, and how old our knowledge of each peer is.
+
+Decides: what of a lane is taken in and from where it goes on after a break. Leaves to others: checking a record
+(``catalog``) and a notice (``peering``), the stream itself (``wire``). Source: protocol 8.2, 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from trustnode.app import catalog
+from trustnode.app.submission import submit
+from trustnode.app.venue import Sender, Venue, log
+from trustnode.core.peering import PeeringState
+from trustnode.errors import TrustnodeError
+from trustnode.store.unit import Tx
+from trustnode.wire.peer import FeedCall, FeedItem
+
+LANES: Final[tuple[Literal["CONTROL", "CATALOG"], ...]] = ("CONTROL", "CATALOG")
+NONCE_S: Final = 1.0
+RETRY_S: Final = 2.0
+FOLLOW_S: Final = 3600.0
+"""A following is begun anew this often, so that a half-dead connection does not last."""
+MAX_OPEN_NONCES: Final = 64
+
+
+@dataclass
+class Age:
+    """When a peer last answered, on the monotonic clock."""
+
+    answered_at: float = -1e9
+    """Time at which the newest *answered* nonce was sent."""
+    open: dict[bytes, float] = field(default_factory=dict)
+    round_trip_s: float | None = None
+
+    def sent(self, nonce: bytes, now: float) -> None:
+        """Remember a nonce; the oldest ones are given up."""
+        self.open[nonce] = now
+        while len(self.open) > MAX_OPEN_NONCES:
+            self.open.pop(next(iter(self.open)))
+
+    def answered(self, nonce: bytes, now: float) -> None:
+        """A nonce came back."""
+        sent = self.open.pop(nonce, None)
+        if sent is not None:
+            self.answered_at = max(self.answered_at, sent)
+            self.round_trip_s = now - sent
+
+
+class Follower:
+    """Follows both lanes of every approved peer."""
+
+    def __init__(self, venue: Venue, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._venue = venue
+        self._monotonic = monotonic
+        self._tasks: asyncio.TaskGroup | None = None
+        self._following: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._ages: dict[str, Age] = {}
+        self._silent_since: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            await self.refresh()
+            await asyncio.Event().wait()
+
+    async def refresh(self) -> None:
+        """Begin to follow peers that were approved, stop following others."""
+        found = await self._venue.store.read(lambda view: view.find(PeeringState, state="APPROVED"))
+        wanted = {(p.id, lane) for p in found for lane in LANES if lane == "CONTROL" or "CATALOG" in p.scopes}
+        for key in set(self._following) - wanted:
+            self._following.pop(key).cancel()
+        for key in wanted - set(self._following):
+            if self._tasks is not None:
+                self._following[key] = self._tasks.create_task(self._follow(*key))
+
+    def age_s(self, domain: str) -> float:
+        """Seconds since a peer was last known to be there; large when it never was."""
+        age = self._ages.get(domain)
+        return self._monotonic() - age.answered_at if age else 1e9
+
+    def round_trip_s(self, domain: str) -> float | None:
+        """Seconds that the newest nonce took."""
+        age = self._ages.get(domain)
+        return age.round_trip_s if age else None
+
+    def silent_since(self, domain: str) -> str:
+        """Since when a peer has not answered; empty while it does."""
+        return self._silent_since.get(domain, "")
+
+    async def _follow(self, domain: str, lane: Literal["CONTROL", "CATALOG"]) -> None:
+        while True:
+            try:
+                await self._once(domain, lane)
+            except TrustnodeError as problem:
+                self._silent_since.setdefault(domain, self._venue.clock.now())
+                log.info("lane ended", peer=domain, lane=lane, reason=problem.reason, message=problem.message)
+            await asyncio.sleep(RETRY_S)
+
+    async def _once(self, domain: str, lane: Literal["CONTROL", "CATALOG"]) -> None:
+        after = int(await self._venue.store.read(lambda view: view.setting(_cursor(domain, lane))) or 0)
+        nonce = self._nonce(domain)
+        call = await self._venue.peers.get(domain).follow_feed(lane, after, nonce, timeout_s=FOLLOW_S)
+        async with call:
+            asking = asyncio.ensure_future(self._ask(call, domain))
+            try:
+                async for answer in call:
+                    self._heard(domain, answer.nonce)
+                    for item in answer.items:
+                        await self._take(domain, lane, item)
+            finally:
+                asking.cancel()
+
+    def _nonce(self, domain: str) -> bytes:
+        nonce = os.urandom(16)
+        self._ages.setdefault(domain, Age()).sent(nonce, self._monotonic())
+        return nonce
+
+    async def _ask(self, call: FeedCall, domain: str) -> None:
+        while True:
+            await asyncio.sleep(NONCE_S)
+            try:
+                await call.ask(self._nonce(domain))
+            except TrustnodeError:
+                return  # the reading side of this call learns why
+
+    def _heard(self, domain: str, nonce: bytes) -> None:
+        if nonce:
+            self._ages.setdefault(domain, Age()).answered(nonce, self._monotonic())
+            self._silent_since.pop(domain, None)
+
+    async def _take(self, domain: str, lane: str, item: FeedItem) -> None:
+        """Take one line in; a line that does not verify is skipped and recorded, so that one lie blocks nothing."""
+        try:
+            await (self._record if lane == "CATALOG" else self._notice)(domain, item)
+        except TrustnodeError as refusal:
+            log.warning("line refused", peer=domain, lane=lane, seq=item.seq, reason=refusal.reason, message=refusal.message)
+        await self._venue.store.write(_advance(domain, lane, item.seq), event_id="", returns=int)
+
+    async def _record(self, domain: str, item: FeedItem) -> None:
+        unit: Any = await catalog.receive_record(self._venue, domain, item.documents, item.path)
+        if unit is not None:
+            await self._venue.store.write(unit, event_id="", returns=None)
+
+    async def _notice(self, domain: str, item: FeedItem) -> None:
+        sender = Sender("PEER", domain)
+        for document in item.documents:
+            await submit(self._venue, sender, document)
+
+
+def _cursor(domain: str, lane: str) -> str:
+    return f"follow/{domain}/{lane}"
+
+
+def _advance(domain: str, lane: str, seq: int) -> Callable[[Tx], int]:
+    def unit(tx: Tx) -> int:
+        tx.set_setting(_cursor(domain, lane), str(seq))
+        return seq
+
+    return unit

@@ -1,0 +1,271 @@
+"""``fire``: the only code that changes the state of an object, and what one change does to others.
+
+Decides: that a step is its guard, new state, entry and effects in one unit (DESIGN 3.2), and the table of effects
+(lifecycles 12). Leaves to others: the tables (``core``), the facts (the nouns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from trustnode.core.access import ACCESS, AccessFacts, AccessState
+from trustnode.core.catalog import LISTING, ListingFacts, ListingState, ProductState
+from trustnode.core.contract import AGREEMENT, GRANT, AgreementFacts, AgreementState, GrantFacts, GrantState
+from trustnode.core.lifecycle import Machine, State, step
+from trustnode.core.participant import domain_of
+from trustnode.core.states import MACHINES, STATES
+from trustnode.errors import TrustnodeError
+from trustnode.store.unit import RefusalRecord, Tx
+
+S = TypeVar("S", bound=State)
+EFFECTS_IN_ONE_UNIT: Final = 500
+"""Dependent objects changed in the unit of the cause; the rest follows in further units."""
+
+
+def fire(
+    tx: Tx,
+    machine: Machine[Any],
+    state: S,
+    event: str,
+    actor: str,
+    facts: Any,
+    *,
+    by: str = "",
+    cause: str = "",
+    documents: Sequence[str] = (),
+    entry: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> S:
+    """Move one object one step.
+
+    Args:
+        tx: The unit.
+        machine: The table.
+        state: The object as read, or a new one with version 0.
+        event: What happens.
+        actor: Letter of who sends it.
+        facts: What the guards look at.
+        by: Who acts, for the entry.
+        cause: Cause of ``suspend`` and ``lift_cause``.
+        documents: Digests of the documents that the entry reports.
+        entry: Further fields of the entry.
+        quiet: The entry is written by the step of another object in the same unit.
+        **changes: Columns that change besides the state.
+
+    Returns:
+        The object as stored.
+
+    Raises:
+        TrustnodeError: As ``lifecycle.step``; carries the entry ``lifecycle.refuse``.
+    """
+    try:
+        found = step(machine, state if state.version else None, event, actor, facts, cause=cause)
+    except TrustnodeError as refusal:
+        refusal.record = refusal.record or refusal_record(machine, state, event, by, refusal.reason)
+        raise
+    moved = msgspec.structs.replace(state, state=found.state, causes=found.causes, **changes)
+    stored = tx.save(moved)
+    if found.evidence and not quiet:
+        kind, object_id = chain_of(machine, stored)
+        tx.log(
+            kind,
+            object_id,
+            found.evidence,
+            **({"actor": pseudonym(by)} if by else {}),
+            **({"from_state": state.state} if state.state else {}),
+            to_state=found.state,
+            documents=tuple(documents),
+            **(entry or {}),
+        )
+    _effects(tx, machine, stored, changed=state.state != stored.state)
+    return stored
+
+
+def refusal_record(machine: Machine[Any], state: State, event: str, by: str, reason: str) -> RefusalRecord:
+    """The entry of a step that was refused; an object that does not exist is not named (no chain starts by refusal)."""
+    kind, object_id = chain_of(machine, state) if state.version else ("node", "refused")
+    fields = {"reason_code": reason, **({"from_state": state.state} if state.state else {})}
+    return RefusalRecord(
+        object_kind=kind,
+        object=object_id,
+        event="lifecycle.refuse",
+        caller=f"{by}/{machine.name}/{event}",
+        fields=fields | ({"actor": pseudonym(by)} if by else {}),
+    )
+
+
+def chain_of(machine: Machine[Any], state: State) -> tuple[str, str]:
+    """Kind and name of the object in whose chain a machine's entries stand (protocol 4)."""
+    named = {"listing": "product", "access": "agreement"}.get(_table(machine))
+    return machine.kind, str(getattr(state, named)) if named else state.id
+
+
+def _table(machine: Machine[Any]) -> str:
+    return "access" if machine is ACCESS else machine.name
+
+
+def pseudonym(who: str) -> str:
+    """Who acted, short enough for an entry: the SPIFFE id without its scheme, cut to 64 characters."""
+    return who.removeprefix("spiffe://")[-64:]
+
+
+# --- what one machine does to the others (lifecycles 12) ------------------------------------------------------------
+
+Effect = Callable[[Tx, Any], None]
+
+
+def _effects(tx: Tx, machine: Machine[Any], state: State, *, changed: bool) -> None:
+    if changed:
+        for effect in EFFECTS.get((machine.name, state.state), ()):
+            effect(tx, state)
+
+
+def _more(tx: Tx, machine_name: str, state: State, found: Sequence[State]) -> None:
+    if len(found) == EFFECTS_IN_ONE_UNIT:
+        tx.at(tx.now, machine_name, state.id, "effects")
+
+
+def _suspend_listings(tx: Tx, product: ProductState) -> None:
+    for listing in tx.find(ListingState, product=product.id, state="LISTED", limit=EFFECTS_IN_ONE_UNIT):
+        fire(tx, LISTING, listing, "suspend", "K", ListingFacts(), cause="REGISTRATION")
+
+
+def _lift_listings(tx: Tx, product: ProductState) -> None:
+    for listing in tx.find(ListingState, product=product.id, state="SUSPENDED", limit=EFFECTS_IN_ONE_UNIT):
+        if "K:REGISTRATION" in listing.causes:
+            fire(tx, LISTING, listing, "lift_cause", "K", ListingFacts(product_registered=True), cause="REGISTRATION")
+
+
+def _end_listings(tx: Tx, product: ProductState) -> None:
+    open_states = ("LISTING_REVIEW", "LISTED", "SUSPENDED", "DELIST_REVIEW")
+    for listing in tx.find(ListingState, product=product.id, state=open_states, limit=EFFECTS_IN_ONE_UNIT):
+        fire(tx, LISTING, listing, "registration_ended", "K", ListingFacts(product_ended=True))
+
+
+_ENDABLE: Final = ("SIGNED", "FILED", "PERFORMING", "SUSPENDED", "BREACHED", "DISPUTED", "FULFILLED")
+
+
+def _end_agreements(tx: Tx, product: ProductState) -> None:
+    found = tx.find(AgreementState, product=product.id, state=_ENDABLE, limit=EFFECTS_IN_ONE_UNIT)
+    for agreement in found:
+        fire(tx, AGREEMENT, agreement, "end_by_order", "K", AgreementFacts(order_or_registration=True))
+    _more(tx, "product", product, found)
+
+
+def _suspend_grant(tx: Tx, agreement: AgreementState) -> None:
+    grant = tx.get(GrantState, agreement.id)
+    if grant and grant.state in ("ISSUED", "ACTIVE", "EXHAUSTED"):
+        fire(tx, GRANT, grant, "suspend", "K", GrantFacts(), cause="SYSTEM")
+    _abort_accesses(tx, agreement, "GRANT_INVALID")
+
+
+def _resume_grant(tx: Tx, agreement: AgreementState) -> None:
+    grant = tx.get(GrantState, agreement.id)
+    if grant and grant.state == "SUSPENDED" and "K:SYSTEM" in grant.causes:
+        fire(tx, GRANT, grant, "lift_cause", "K", GrantFacts(), cause="SYSTEM")
+
+
+def _revoke_grant(tx: Tx, agreement: AgreementState) -> None:
+    grant = tx.get(GrantState, agreement.id)
+    if grant and grant.state not in GRANT.terminal:
+        fire(tx, GRANT, grant, "revoke", "K", GrantFacts(right_lost=True))
+    _abort_accesses(tx, agreement, "GRANT_INVALID")
+
+
+def _abort_accesses(tx: Tx, agreement: AgreementState, cause: str) -> None:
+    """Accesses that have no stream yet; a running stream settles itself when it is stopped (``streams``)."""
+    waiting = ("REQUESTED", "CONDITIONAL", "PREPARING", "PAUSED")
+    for access in tx.find(AccessState, agreement=agreement.id, state=waiting, limit=EFFECTS_IN_ONE_UNIT):
+        fire(
+            tx, ACCESS, access, "abort", "K", AccessFacts(cause_named=True),
+            cause=cause, entry={"access_id": access.id, "reason_code": cause},
+        )  # fmt: skip
+
+
+def suspend_agreements(tx: Tx, agreements: Sequence[AgreementState], cause: str, *, actor: str = "K") -> None:
+    """Suspend running agreements for one cause; those already suspended get it too."""
+    for agreement in agreements:
+        if f"{actor}:{cause}" not in agreement.causes:
+            fire(tx, AGREEMENT, agreement, "suspend", actor, AgreementFacts(), cause=cause)
+
+
+def resume_agreements(tx: Tx, agreements: Sequence[AgreementState], cause: str, *, actor: str = "K") -> None:
+    """Lift one cause; an agreement without another one performs again."""
+    facts = AgreementFacts(start_reached=True, signatures_valid=True, product_registered=True, cleared=True)
+    for agreement in agreements:
+        if f"{actor}:{cause}" in agreement.causes:
+            fire(tx, AGREEMENT, agreement, "lift_cause", actor, facts, cause=cause)
+
+
+def agreements_with_peer(tx: Tx, domain: str, states: tuple[str, ...]) -> list[AgreementState]:
+    """Agreements whose other node is ``domain``."""
+    limit = EFFECTS_IN_ONE_UNIT
+    sold = tx.find(AgreementState, consumer_node=domain, state=states, limit=limit)
+    return sold + tx.find(AgreementState, provider_node=domain, state=states, limit=limit)
+
+
+def _peer_gone(tx: Tx, peering: State) -> None:
+    suspend_agreements(tx, agreements_with_peer(tx, peering.id, ("PERFORMING", "SUSPENDED")), "PEER")
+
+
+def _peer_back(tx: Tx, peering: State) -> None:
+    resume_agreements(tx, agreements_with_peer(tx, peering.id, ("SUSPENDED",)), "PEER")
+
+
+def _participant_agreements(tx: Tx, participant: str, states: tuple[str, ...]) -> list[AgreementState]:
+    limit = EFFECTS_IN_ONE_UNIT
+    bought = tx.find(AgreementState, consumer=participant, state=states, limit=limit)
+    return bought + tx.find(AgreementState, provider=participant, state=states, limit=limit)
+
+
+def _participant_gone(tx: Tx, participant: State) -> None:
+    suspend_agreements(tx, _participant_agreements(tx, participant.id, ("PERFORMING", "SUSPENDED")), "VENUE")
+
+
+def _participant_back(tx: Tx, participant: State) -> None:
+    resume_agreements(tx, _participant_agreements(tx, participant.id, ("SUSPENDED",)), "VENUE")
+
+
+EFFECTS: Final[Mapping[tuple[str, str], tuple[Effect, ...]]] = {
+    ("product registration", "DISPUTED"): (_suspend_listings,),
+    ("product registration", "EXPIRED"): (_suspend_listings,),
+    ("product registration", "REGISTERED"): (_lift_listings,),
+    ("product registration", "CANCELLED"): (_end_listings,),
+    ("product registration", "REVOKED"): (_end_listings, _end_agreements),
+    ("agreement", "SUSPENDED"): (_suspend_grant,),
+    ("agreement", "BREACHED"): (_suspend_grant,),
+    ("agreement", "DISPUTED"): (_suspend_grant,),
+    ("agreement", "PERFORMING"): (_resume_grant,),
+    ("agreement", "TERMINATING"): (_revoke_grant,),
+    ("peer agreement", "SUSPENDED"): (_peer_gone,),
+    ("peer agreement", "TERMINATED"): (_peer_gone,),
+    ("peer agreement", "APPROVED"): (_peer_back,),
+    ("participant", "SUSPENDED"): (_participant_gone,),
+    ("participant", "REVOKED"): (_participant_gone,),
+    ("participant", "ENROLLED"): (_participant_back,),
+}
+"""(machine, new state) -> what follows for dependent objects, in the same unit."""
+
+
+def continue_effects(tx: Tx, kind: str, id: str) -> None:
+    """Go on with the effects of an object that has more dependents than one unit takes."""
+    state = tx.get(STATES[kind], id)
+    if state is not None:
+        for effect in EFFECTS.get((MACHINES[kind].name, state.state), ()):
+            effect(tx, state)
+
+
+def end_agreements_of(tx: Tx, product: str) -> None:
+    """End the agreements on a product that its home venue revoked."""
+    found = tx.find(AgreementState, product=product, state=_ENDABLE, limit=EFFECTS_IN_ONE_UNIT)
+    for agreement in found:
+        fire(tx, AGREEMENT, agreement, "end_by_order", "K", AgreementFacts(order_or_registration=True))
+
+
+def is_foreign(participant: str, domain: str) -> bool:
+    """Whether a participant is of another venue."""
+    return domain_of(participant) != domain

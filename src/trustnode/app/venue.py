@@ -1,0 +1,184 @@
+"""The node as its own functions see it: who it is, what it holds, what it signs with.
+
+Decides: the common fields of what the venue signs. Leaves to others: everything else; this is what is passed around.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import structlog
+
+from trustnode.core import clock, identifier
+from trustnode.core.contract import Offer
+from trustnode.core.document import Document, Signer, Statement, seal
+from trustnode.core.policy import compiled, odrl
+from trustnode.errors import error
+
+if TYPE_CHECKING:
+    from trustnode.app.keyring import KeyRing
+    from trustnode.app.streams import Streams
+    from trustnode.engine.pool import EnginePool
+    from trustnode.store.writer import Store
+    from trustnode.wire.peer import Peers
+
+log = structlog.get_logger("trustnode")
+POLICIES_KEPT = 512
+
+
+class Clock(Protocol):
+    """Where a node gets the time: the machine, or a test."""
+
+    def now(self) -> str:
+        """The present instant as the canonical text."""
+
+
+class Custodian(Protocol):
+    """Holds keys of participants who let the venue keep them."""
+
+    def get(self, participant: str) -> Signer | None:
+        """The signer of a participant; None where its key is not held here."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this venue is; fixed while the process runs."""
+
+    domain: str
+    node_id: str
+    level: str
+    area: str
+    subject: str
+    name: str
+
+    @property
+    def spiffe(self) -> str:
+        """The node's own SPIFFE id."""
+        return f"spiffe://{self.domain}/node/{self.node_id}"
+
+    def participant(self, name: str) -> str:
+        """SPIFFE id of a participant of this venue."""
+        return f"spiffe://{self.domain}/participant/{name}"
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who hands a document over, established before anything is read."""
+
+    kind: Literal["CLIENT", "PEER", "OPERATOR", "SELF"]
+    domain: str
+    participant: str = ""
+    """SPIFFE id of the participant behind a client."""
+
+    @property
+    def name(self) -> str:
+        """For the log: the participant, or the domain."""
+        return self.participant or self.domain
+
+
+@dataclass
+class Policies:
+    """Compiled policies by digest, the most used ones."""
+
+    kept: OrderedDict[str, compiled.CompiledPolicy] = field(default_factory=OrderedDict)
+
+    def load(self, policy: odrl.Policy) -> compiled.CompiledPolicy:
+        """Compile a policy, or find it compiled.
+
+        Raises:
+            TrustnodeError: OFFER_UNENFORCEABLE, POLICY_CONFLICT, VOCABULARY_UNKNOWN.
+        """
+        digest = odrl.digest(policy)
+        if digest not in self.kept:
+            self.kept[digest] = compiled.load(policy)
+            while len(self.kept) > POLICIES_KEPT:
+                self.kept.popitem(last=False)
+        self.kept.move_to_end(digest)
+        return self.kept[digest]
+
+
+@dataclass
+class Venue:
+    """One running node."""
+
+    identity: Identity
+    clock: Clock
+    store: Store
+    keyring: KeyRing
+    evidence: Signer
+    custody: Custodian
+    engine: EnginePool
+    peers: Peers
+    streams: Streams
+    mask_secret: bytes
+    """Secret from which the mask key of each agreement is derived; 32 bytes."""
+    policies: Policies = field(default_factory=Policies)
+    on_trust_change: Callable[[], None] = lambda: None
+    """Called when roots or the deny list changed, so that the server takes them over."""
+
+    @property
+    def domain(self) -> str:
+        """Our trust domain."""
+        return self.identity.domain
+
+    @property
+    def self_sender(self) -> Sender:
+        """The node handing something to its own door."""
+        return Sender("SELF", self.domain)
+
+    def fields(self, *aud: str, iss: str = "", life_s: float = 0) -> dict[str, Any]:
+        """Common fields of a statement made now."""
+        now = self.clock.now()
+        common: dict[str, Any] = {
+            "suite": "tn1",
+            "id": str(uuid.uuid4()),
+            "iss": iss or self.domain,
+            "aud": tuple(dict.fromkeys(aud)) or ("*",),
+            "time": now,
+        }
+        return common | ({"expires": clock.shift(now, life_s)} if life_s else {})
+
+    def sign(self, statement: Statement) -> Document:
+        """Sign as the venue."""
+        return seal(statement, self.evidence)
+
+    def mask_key(self, agreement: str) -> bytes:
+        """One key per agreement, so that two consumers cannot join on a masked value (governed-sql 10)."""
+        return hashlib.sha256(self.mask_secret + agreement.encode()).digest()
+
+    def new_contract_id(self) -> str:
+        """A fresh contract identifier of this venue."""
+        who = self.identity
+        random = identifier.random_part(secrets.token_bytes(8))
+        return identifier.contract_id(who.level, who.subject, who.area, self.clock.now(), random)
+
+    def new_product_id(self) -> str:
+        """A fresh product identifier of this venue."""
+        return identifier.product_id(self.identity.subject, self.identity.area, identifier.random_part(secrets.token_bytes(8)))
+
+    def check_may_trade(self, party_subject: str = "") -> None:
+        """Refuse trade at a national node, and by the venue itself (vocabulary 14, 34 and 35).
+
+        Raises:
+            TrustnodeError: NATIONAL_NODE_CANNOT_TRADE, VENUE_IS_PARTY.
+        """
+        if self.identity.level == "NATIONAL":
+            raise error("NATIONAL_NODE_CANNOT_TRADE", f"{self.domain} is a national node: it supervises and does not trade")
+        if party_subject and party_subject == self.identity.subject:
+            raise error("VENUE_IS_PARTY", "a venue and a trading party may not be one subject")
+
+
+def supporting_documents(documents: tuple[Document, ...]) -> Mapping[str, Document]:
+    """Documents that came along, by digest."""
+    return {document.digest: document for document in documents}
+
+
+def compile_offer(policies: Policies, offer: Offer) -> compiled.CompiledPolicy:
+    """Compile the policy of an offer, naming the offer in the refusal."""
+    return policies.load(offer.policy)
