@@ -121,6 +121,35 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], flexible: int 
     ]
 
 
+def wrapped(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """Lines of a table whose long cells go on below, because none of their text may be missing."""
+    lines = []
+    for row in rows:
+        cells = [wrap(printable(cell), columns) for cell, columns in zip(row, widths, strict=True)]
+        for number in range(max(map(len, cells))):
+            parts = [cell[number] if number < len(cell) else "" for cell in cells]
+            lines.append(GAP.join(pad(part, columns) for part, columns in zip(parts, widths, strict=True)).rstrip())
+    return lines
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """``text`` in lines of at most ``columns``, broken at blanks, or anywhere in a word that is longer."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line and width(f"{line} {word}") > columns:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+        while width(line) > columns:
+            head = line
+            while width(head) > columns:
+                head = head[:-1]
+            lines.append(head)
+            line = line[len(head) :]
+    return [*lines, line]
+
+
 def pairs(rows: Iterable[tuple[str, str]]) -> list[str]:
     """Lines of names and values."""
     found = [(name, printable(value)) for name, value in rows if value]

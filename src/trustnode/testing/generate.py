@@ -12,6 +12,8 @@ Sources become files like this:
     protos/arrow               -> src/trustnode/arrow               file name in the pool: trustnode/arrow/x.proto
     core.document.PAYLOADS     -> protos/trustnode/v1/documents     one JSON Schema a document type
     errors.ROWS                -> docs/errors.md
+    cli.exit_status            -> docs/exit-status.md
+    config.SETTINGS            -> docs/config.md
 """
 
 from __future__ import annotations
@@ -27,12 +29,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from trustnode import config
+from trustnode.cli import exit_status
 from trustnode.errors import ROWS, Row
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 ERROR_PROTO: Final = Path("protos/trustnode/v1/error.proto")
 SCHEMAS: Final = Path("protos/trustnode/v1/documents")
 ERROR_PAGE: Final = Path("docs/errors.md")
+EXIT_PAGE: Final = Path("docs/exit-status.md")
+SETTINGS_PAGE: Final = Path("docs/config.md")
 
 Files = dict[Path, str]
 """Path in the checkout -> text."""
@@ -161,7 +167,7 @@ def _payloads() -> Mapping[str, type[Any]]:
 
 def doc_files() -> Files:
     """Write the pages of ``docs`` that are generated."""
-    return {ERROR_PAGE: error_page(ROWS)}
+    return {ERROR_PAGE: error_page(ROWS), EXIT_PAGE: exit_status.page(), SETTINGS_PAGE: config.reference()}
 
 
 class Part:

@@ -1,0 +1,125 @@
+"""Running a node: ``init``, ``start``, ``stop``, ``reload``, ``status``, ``healthcheck``.
+
+Decides: what an operator types and sees. Leaves to others: everything a node does (``trustnode.node``, imported by
+``init`` and ``start`` alone), and the local socket (``sdk``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trustnode.cli import asking, exit_status, output, session
+from trustnode.cli.lazy import Command
+from trustnode.errors import error
+
+
+def _target() -> Path:
+    named = output.options().get("home")
+    if not named:
+        raise error("USAGE", "no node is named", next_step="Add --home DIR, or set TRUSTNODE_HOME.")
+    return Path(named)
+
+
+@click.command(cls=Command)
+@click.option("--venue", required=True, help="Name of the venue for people.")
+@click.option(
+    "--level",
+    required=True,
+    type=click.Choice(["NATIONAL", "REGIONAL", "INDUSTRY", "SERVICE"]),
+    help="Place of the venue.",
+)
+@click.option("--area", required=True, help="Area of four digits, or 00 and the industry division.")
+@click.option("--subject", required=True, help="Unified social credit code of the operating entity, 18 characters.")
+@click.option("--trust-domain", required=True, help="Name of the venue in the network, for ever.")
+@click.option("--listen", default="127.0.0.1:7443", show_default=True, help="Address and port.")
+@click.option("--dns", multiple=True, help="A further name that stock clients verify; may be repeated.")
+@click.option(
+    "--authority", type=click.Choice(["own", "csr"]), default="own", help="csr: a request, for an offline root."
+)
+def init(
+    venue: str,
+    level: str,
+    area: str,
+    subject: str,
+    trust_domain: str,
+    listen: str,
+    dns: tuple[str, ...],
+    authority: str,
+) -> None:
+    """Make the folder of a node. Never overwrites a key; a second run changes nothing."""
+    from trustnode import node
+
+    home = _target()
+    fresh = not (home / asking.CONFIGURATION).exists()
+    made = node.initialise(home, venue, level, area, subject, trust_domain, listen, dns, authority)
+    data = {"home": str(home), "node_id": made.node_id, "created": fresh, "root_key": (home / "root.key").exists()}
+    what = "(commented), venue authority, node certificate, evidence, log and witness keys, database"
+    first = (
+        f"created  {home / asking.CONFIGURATION} {what}"
+        if fresh
+        else f"exists   {home / asking.CONFIGURATION}: nothing was changed"
+    )
+    root = f"root     {home / 'root.key'} signs the venue card and nothing else: move it off this machine"
+    node_line = f"node     {made.node_id} (provisional until its parent confirms it)"
+    output.show(
+        data, first, *([root] if data["root_key"] else []), f"{node_line}      next: trustnode start --home {home}"
+    )
+
+
+@click.command(cls=Command)
+@click.option("--listen", help="Address and port, instead of the configured ones.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severity of logs.")
+def start(listen: str | None, log_level: str | None) -> None:
+    """Run the node in the foreground. SIGTERM drains, SIGHUP reloads; refuses a home already in use."""
+    home = asking.home()
+    try:
+        from trustnode import node
+    except ImportError as missing:
+        step = "Install it with: pip install 'trustnode[node]'"
+        raise error(
+            "USAGE", f"this installation is the client alone ({missing.name} is missing)", next_step=step
+        ) from None
+    node.run(home, {"node.listen": listen, "log.level": log_level})
+
+
+@click.command(cls=Command)
+@click.option("--grace", type=click.IntRange(0, 3600), metavar="SECONDS", help="Time for running streams.")
+def stop(grace: int | None) -> None:
+    """Let running streams finish, then end the node."""
+    with session.operator() as node:
+        streams = node.drain(grace)
+    output.show({"streams": streams, "state": "DRAINING"}, f"stopping  {output.count(streams, 'stream')} still running")
+
+
+@click.command(cls=Command)
+def reload() -> None:
+    """Read configuration, certificates and keys again; nothing changes if anything cannot be used."""
+    with session.operator() as node:
+        done = node.reload()
+    lines = [f"changed  {name}" for name in done.changed] or ["nothing changed"]
+    lines += [f"later    {name} takes effect at the next start" for name in done.needs_restart]
+    output.show({"changed": list(done.changed), "needs_restart": list(done.needs_restart)}, *lines)
+
+
+@click.command(cls=Command)
+@click.pass_context
+def status(ctx: click.Context) -> None:
+    """How the node stands. Exit 9 with an alarm."""
+    from trustnode.cli import status_view
+
+    with session.operator() as node:
+        found = node.status()
+    output.show(status_view.data(found), *status_view.lines(found))
+    ctx.exit(exit_status.ALARMS if found.alarms else exit_status.DONE)
+
+
+@click.command(cls=Command)
+@click.pass_context
+def healthcheck(ctx: click.Context) -> None:
+    """Exit 0 if the node serves, 9 if it is read-only, 6 if it does not; for probes."""
+    with session.operator() as node:
+        state = node.status().state
+    output.show({"state": state, "ok": state == "SERVING"}, state)
+    ctx.exit({"SERVING": exit_status.DONE, "READ_ONLY": exit_status.ALARMS}.get(state, 6))

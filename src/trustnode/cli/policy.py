@@ -1,0 +1,98 @@
+"""``trustnode policy``: terms of a product file, or of a product on sale.
+
+Decides: which offers are shown in which form. Leaves to others: what terms mean (``core.policy``), layout
+(``terms_view``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from trustnode.cli import output, session, source, terms_view
+from trustnode.cli.lazy import Group
+from trustnode.errors import error
+
+if TYPE_CHECKING:
+    from trustnode.core.catalog import Table
+    from trustnode.core.contract import Offer
+
+subject = click.argument("subject", metavar="FILE|PRODUCT")
+offer_option = click.option("--offer", "names", multiple=True, metavar="NAME", help="Only this offer; may be repeated.")
+
+
+class Shown(NamedTuple):
+    """One offer with what is needed to explain it."""
+
+    offer: Offer
+    level: str
+    table: Table
+
+
+def offers(text: str, names: tuple[str, ...]) -> Iterator[Shown]:
+    """The offers of a product file, or of a product that is on sale.
+
+    Raises:
+        TrustnodeError: NOT_FOUND when there is none of these names.
+    """
+    path = Path(text)
+    if path.suffix == ".toml" or path.is_file():
+        file = source.load(path)
+        head = source.header()
+        registration = file.registration(head)
+        found = [Shown(offer, registration.level, file.tables[0]) for offer in file.offers(head, names=names)]
+    else:
+        with session.connect() as connection:
+            listed = connection.describe(text)
+        found = [Shown(one.offer, listed.registration.level, listed.registration.tables[0]) for one in listed.offers]
+        found = [one for one in found if not names or one.offer.name in names]
+    if not found:
+        raise error("NOT_FOUND", f"{text} has no offer {', '.join(names)}".rstrip())
+    yield from found
+
+
+@click.group(cls=Group)
+def policy() -> None:
+    """Terms of offers: check, explain, show."""
+
+
+@policy.command()
+@subject
+@offer_option
+def check(subject: str, names: tuple[str, ...]) -> None:
+    """Compile the terms; refuse what nothing keeps."""
+    found = list(offers(subject, names))
+    items = [{"offer": one.offer.name, "policy": one.offer.policy.id, "ok": True} for one in found]
+    output.show_list(
+        items, [f"ok       offer {one.offer.name}: every line is enforced, proven or promised" for one in found]
+    )
+
+
+@policy.command()
+@subject
+@offer_option
+def explain(subject: str, names: tuple[str, ...]) -> None:
+    """Say each line in words, and how it is kept."""
+    _show(subject, names, "words")
+
+
+@policy.command()
+@subject
+@offer_option
+@click.option("--as", "form", type=click.Choice(terms_view.FORMS), default="words", help="Form to show.")
+def show(subject: str, names: tuple[str, ...], form: str) -> None:
+    """Show the terms as words, terms, ODRL or SQL."""
+    _show(subject, names, form)
+
+
+def _show(subject: str, names: tuple[str, ...], form: str) -> None:
+    items: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for one in offers(subject, names):
+        data, text = terms_view.as_form(form, one.offer, one.level, one.table.columns, one.table.name)
+        items.append({"offer": one.offer.name, "form": form, **data})
+        lines += [*([""] if lines else []), f"offer {one.offer.name}", *text] if form != "odrl" else text
+    output.show_list(items, lines)

@@ -1,0 +1,74 @@
+"""Reading a product file from the command line: the schema of its source comes from the engine.
+
+Decides: how a source is described to ``sdk.product_file``, and under which time and identifiers documents are made.
+Leaves to others: the file's rules (``sdk.product_file``), reading data (``engine.source``).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+from trustnode.cli import output
+from trustnode.errors import error
+
+if TYPE_CHECKING:
+    from trustnode.core.catalog import Table
+    from trustnode.sdk.product_file import Header, ProductFile
+
+NOWHERE = "venue.example"
+"""Stands for the venue where a file is only checked."""
+
+
+def describe(kind: str, location: str, tables: Mapping[str, str]) -> tuple[Table, ...]:
+    """Read the columns of a source.
+
+    Raises:
+        TrustnodeError: FIELD_FORMAT; USAGE where the engine is not installed.
+    """
+    try:
+        import duckdb  # noqa: F401
+    except ImportError:
+        step = "Install it with: pip install 'trustnode[node]'"
+        raise error("USAGE", "reading a source needs the engine", next_step=step) from None
+    from trustnode.core.catalog import Table
+    from trustnode.engine.source import Kind, Source
+    from trustnode.engine.source import describe as read
+
+    if kind not in get_args(Kind):
+        known = ", ".join(get_args(Kind))
+        raise error("FIELD_FORMAT", f"kind: no reader for {kind} here; it reads {known}", field="kind")
+    found = read(Source(kind=cast("Kind", kind), location=location, tables=dict(tables)))
+    for table in found:
+        if table.left_out:
+            output.note(f"note     {table.name}: no type for {', '.join(table.left_out)}; not delivered")
+    return tuple(Table(name=table.name, columns=table.columns) for table in found)
+
+
+def load(path: Path) -> ProductFile:
+    """Read a product file with the schema of its source."""
+    from trustnode.sdk import product_file
+
+    return product_file.load(path, describe)
+
+
+def now() -> str:
+    """This instant, in the one form of time."""
+    from trustnode.core import clock
+
+    return clock.text(datetime.now(UTC))
+
+
+def new_id() -> str:
+    """A random identifier for a document."""
+    return str(uuid.uuid4())
+
+
+def header(venue: str = NOWHERE) -> Header:
+    """What the documents of a file need besides it."""
+    from trustnode.sdk.product_file import Header
+
+    return Header(venue, now(), new_id)
