@@ -52,6 +52,7 @@ from trustnode.engine.pool import Session
 from trustnode.engine.source import Source, data_version
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import RefusalRecord, Tx, View
+from trustnode.wire.convert import Ticket, document_from_bytes
 from trustnode.wire.frame import parse_frame
 
 STREAM_LIFE_S: Final = 3600.0
@@ -60,17 +61,6 @@ SMALL_BYTES: Final = 1 << 20
 PEER_SILENCE_S: Final = 10.0
 """A stream to or from a venue that was silent this long ends (protocol 8.3)."""
 ENDED_BY_US: Final = frozenset({"DRAINING", "GRANT_INVALID", "IDENTITY_REVOKED", "PEER_SUSPENDED", "NOT_REGISTERED"})
-
-
-class Ticket(NamedTuple):
-    """What an access is asked with; the same bytes go from client to home and on to the provider."""
-
-    raw: bytes
-    request: Document
-    query: bytes
-    query_salt: bytes
-    key_document: Document | None
-    delegation: Document | None
 
 
 class Contract(NamedTuple):
@@ -234,7 +224,8 @@ async def _check_grade(
         raise error("REQUEST_PROOF_TOO_WEAK", f"this request is {actual}, not {value.request_proof}")
     if not at_least(value.request_proof, agreement.request_proof_min):
         raise error(
-            "REQUEST_PROOF_TOO_WEAK", f"the agreement asks for {agreement.request_proof_min}, this is {value.request_proof}"
+            "REQUEST_PROOF_TOO_WEAK",
+            f"the agreement asks for {agreement.request_proof_min}, this is {value.request_proof}",
         )
     if value.request_proof == "DELEGATED":
         _check_delegation(venue, value, ticket, keys)
@@ -261,7 +252,10 @@ def _check_delegation(venue: Venue, value: AccessRequest, ticket: Ticket, keys: 
 
 def _opened(value: AccessRequest, ticket: Ticket) -> Query:
     """Step 8: the commitment opens to the query that came along."""
-    if len(ticket.query) > MAX_QUERY_BYTES * 3 or query_commitment(ticket.query_salt, ticket.query) != value.query_commitment:
+    if (
+        len(ticket.query) > MAX_QUERY_BYTES * 3
+        or query_commitment(ticket.query_salt, ticket.query) != value.query_commitment
+    ):
         raise error("HASH_MISMATCH", "the query is not the one that was signed")
     try:
         query = msgspec.json.decode(ticket.query, type=Query)
@@ -313,7 +307,7 @@ class Prepared(NamedTuple):
 async def _session(venue: Venue, contract: Contract, state: AgreementState) -> Session:
     prepared = await venue.store.read(lambda view: prepared_product(view, contract.value.product))
     key = venue.keyring.cards.get(state.consumer_node)
-    attributes = {"consumer.id": state.consumer, "consumer.area": key.value.area if key else ""}
+    attributes = {"consumer_id": state.consumer, "consumer_area": key.value.area if key else ""}
     return await open_session(venue, contract.value.policy, prepared, attributes, state.id)
 
 
@@ -339,7 +333,7 @@ async def open_session(
     """A worker that sees the product as the policy lets this consumer see it."""
     ready = venue.policies.load(policy)
     table = prepared.registration.tables[0]
-    governed = ready.governed(table.columns, table.name, attributes)
+    governed = ready.governed(table.columns, table=table.name, **attributes)
     spec = SessionSpec(
         agreement=agreement,
         policy_digest=ready.digest,
@@ -399,7 +393,12 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
     except TrustnodeError as refusal:
         raise _denial(admission, refusal) from None
     facts = AccessFacts(
-        grant_active=True, performing=True, well_formed=True, grade_sufficient=True, refusal=None, counters_reserved=True
+        grant_active=True,
+        performing=True,
+        well_formed=True,
+        grade_sufficient=True,
+        refusal=None,
+        counters_reserved=True,
     )
     fresh = AccessState(
         id=admission.id, document=admission.request.digest, agreement=state.id, product=state.product,
@@ -417,9 +416,7 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
         query_commitment=value.query_commitment, to_state="STREAMING",
     )  # fmt: skip
     end = tx.chain("agreement", state.id)
-    fire(
-        tx, ACCESS, fresh, "prepared", "K", facts, quiet=True, decision_seq=end.seq, decision_link=end.link.hex()
-    )
+    fire(tx, ACCESS, fresh, "prepared", "K", facts, quiet=True, decision_seq=end.seq, decision_link=end.link.hex())
     return Decided(end.seq, end.link.hex(), reserved, left)
 
 
@@ -627,21 +624,19 @@ def _settled(
     tx.keep(receipt)
     used = {r.key: {"count": 1, "rows": stream.rows, "bytes": stream.bytes}[r.unit] for r in decided.reserved}
     tx.settle(admission.id, used)
-    columns = {
+    columns: dict[str, Any] = {
         "frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes, "stream_commitment": stream.commitment,
         "receipt": receipt.digest, "cost_fen": decode(receipt, Receipt).cost_fen, "ended_at": tx.now,
         "cause": failure.reason if failure else "",
     }  # fmt: skip
-    entry = {
+    entry: dict[str, Any] = {
         "access_id": admission.id, "contract_id": state.agreement, "amount": stream.rows, "unit": "rows",
         "stream_commitment": stream.commitment,
     }  # fmt: skip
     facts = AccessFacts(receipt_signed=True, cause_named=True)
     event = "abort" if failure else "complete"
     extra = {"reason_code": failure.reason} if failure else {}
-    fire(
-        tx, ACCESS, state, event, "K", facts, documents=(receipt.digest,), entry=entry | extra, **columns
-    )
+    fire(tx, ACCESS, state, event, "K", facts, documents=(receipt.digest,), entry=entry | extra, **columns)
     return receipt.digest
 
 
@@ -727,9 +722,7 @@ async def broker(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Ou
     return Outcome(document or ticket.request, failure)
 
 
-async def _checked_here(
-    venue: Venue, sender: Sender, ticket: Ticket
-) -> tuple[Verified[AccessRequest], AgreementState]:
+async def _checked_here(venue: Venue, sender: Sender, ticket: Ticket) -> tuple[Verified[AccessRequest], AgreementState]:
     request, _, _ = _verified_request(venue, ticket)
     value = request.value
     if value.home != venue.domain or value.consumer != sender.participant:
@@ -848,8 +841,6 @@ def _ack(venue: Venue, by: Any, item: AckItem, state: AgreementState) -> Receipt
 
 
 def _receipt_in(trailing: Mapping[str, Any]) -> Document | None:
-    from trustnode.wire.convert import document_from_bytes
-
     raw = trailing.get("trustnode-receipt-bin")
     return document_from_bytes(raw) if isinstance(raw, bytes) else None
 
@@ -990,9 +981,7 @@ async def acknowledge(submission: Submission[ReceiptAck]) -> Unit:
     return unit
 
 
-def _acknowledged(
-    tx: Tx, venue: Venue, sender: Sender, value: ReceiptAck, item: AckItem, document: Document
-) -> Answer:
+def _acknowledged(tx: Tx, venue: Venue, sender: Sender, value: ReceiptAck, item: AckItem, document: Document) -> Answer:
     access = tx.get(AccessState, item.access)
     expected = {"CARRIER": access.consumer_node, "PARTICIPANT": access.consumer}[value.by] if access else ""
     if access is None or value.iss != expected or (sender.kind == "PEER" and sender.domain != access.consumer_node):

@@ -6,13 +6,14 @@ the tables (``core.catalog``), reading a source (``engine``), words (``core.poli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
+from trustnode.app.participant import remember_foreign
 from trustnode.app.submission import Answer, Submission, Unit, handles
-from trustnode.app.transition import fire
+from trustnode.app.transition import end_agreements_of, fire
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.catalog import (
     LISTING,
@@ -35,15 +36,20 @@ from trustnode.core.catalog import (
 )
 from trustnode.core.contract import Act, Offer
 from trustnode.core.document import Document, Verified, decode, verify
-from trustnode.core.participant import domain_of
-from trustnode.core.peering import PeeringState, StatusEvent
-from trustnode.core.policy.terms import check_floor
+from trustnode.core.participant import ParticipantKey, ParticipantState, domain_of
+from trustnode.core.peering import PeeringState, Status, StatusEvent
+from trustnode.core.policy import floor
+from trustnode.core.policy.schema import Column
+from trustnode.core.policy.terms import Terms
+from trustnode.engine.source import Source
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.search import SearchText
 from trustnode.store.unit import Tx, View
 
 TOLD: Final = frozenset({"PUBLIC", "NETWORK"})
 """Visibilities that leave the venue."""
+VENUE_VIEWER: Final = "venue"
+"""Viewer word of participants of this venue; an INVITED listing is shown to nobody by search."""
 MAX_HOPS: Final = 8
 
 
@@ -56,6 +62,8 @@ async def register(submission: Submission[Registration]) -> Unit:
     venue, value = submission.venue, submission.value
     _check_provider(venue, submission.sender, value.provider)
     check_registration(value)
+    if len(value.tables) != 1:
+        raise error("FIELD_FORMAT", "a product has one table in this version", field="resource.table")
     if value.product.partition("/")[0] != venue.domain:
         raise error("IDENTIFIER_AREA", f"a product of this venue is called {venue.domain}/NAME", field="product")
     binding = await _checked_binding(submission)
@@ -107,27 +115,36 @@ async def _checked_binding(submission: Submission[Registration]) -> Verified[Bin
     return binding
 
 
-def _compare_schema(registered: Sequence[Table], found: object) -> None:
+def _compare_schema(registered: Sequence[Table], found: Mapping[str, Sequence[Column]]) -> None:
     for table in registered:
-        columns = dict(found).get(table.name) if isinstance(found, dict) else None
+        columns = found.get(table.name)
         if columns is None:
             raise error("FIELD_FORMAT", f"the source has no table {table.name}", field="resource.table")
         actual = {column.name: column.type for column in columns}
         for column in table.columns:
             if actual.get(column.name) != column.type:
-                raise error("FIELD_FORMAT", f"the source has no column {column.name} of type {column.type}", field="columns")
+                raise error(
+                    "FIELD_FORMAT", f"the source has no column {column.name} of type {column.type}", field="columns"
+                )
 
 
-def source_of(binding: Binding) -> object:
-    """The engine's view of a binding."""
-    from trustnode.engine.source import Source
+def source_of(binding: Binding) -> Source:
+    """The engine's view of a binding.
 
-    return Source(kind=binding.kind, location=binding.location, tables=dict(binding.tables))
+    Raises:
+        TrustnodeError: VOCABULARY_UNKNOWN, a kind of source that this version does not read.
+    """
+    try:
+        return msgspec.convert(
+            {"kind": binding.kind, "location": binding.location, "tables": dict(binding.tables)}, Source
+        )
+    except msgspec.ValidationError:
+        raise error("VOCABULARY_UNKNOWN", f"resource.kind: {binding.kind!r} is not read here", field="kind") from None
 
 
 def _first(
     tx: Tx, submission: Submission[Registration], known: ProductState | None, identifier: str, notice: str,
-    columns: dict[str, str],
+    columns: dict[str, Any],
 ) -> ProductState:  # fmt: skip
     value, by = submission.value, submission.value.provider
     if value.version != 1:
@@ -135,7 +152,9 @@ def _first(
     state = known or fire(tx, PRODUCT, ProductState(id=value.product), "draft", "P", ProductFacts(), by=by)
     documents = (submission.digest,)
     facts = _product_facts(value, notice_days=1 if notice else 0)
-    state = fire(tx, PRODUCT, state, "submit", "P", facts, by=by, documents=documents, document=submission.digest, **columns)
+    state = fire(
+        tx, PRODUCT, state, "submit", "P", facts, by=by, documents=documents, document=submission.digest, **columns
+    )
     state = fire(
         tx, PRODUCT, state, "check_passed", "H", facts, by=submission.venue.domain, documents=documents,
         product_id=identifier, product_version=1, notice_until=notice, entry={"product_id": identifier},
@@ -145,7 +164,7 @@ def _first(
     return state
 
 
-def _change(tx: Tx, submission: Submission[Registration], known: ProductState, columns: dict[str, str]) -> ProductState:
+def _change(tx: Tx, submission: Submission[Registration], known: ProductState, columns: dict[str, Any]) -> ProductState:
     value = submission.value
     if known.provider != value.provider:
         raise error("NOT_FOUND", "no such product of this provider")
@@ -201,12 +220,14 @@ async def prepare_product_act(submission: Submission[Act]) -> Unit:
     return unit
 
 
-def _product_notice(venue: Venue, act: Act) -> object:
-    from trustnode.core.peering import Status
-
+def _product_notice(venue: Venue, act: Act) -> Status:
     state = {"revoke": "REVOKED"}.get(act.event, "CANCELLED")
     event = StatusEvent(
-        kind="PRODUCT", subject=act.object, state=state, cause=act.reason[:64], effective=act.effective or venue.clock.now()
+        kind="PRODUCT",
+        subject=act.object,
+        state=state,
+        cause=act.reason[:64],
+        effective=act.effective or venue.clock.now(),
     )
     return Status(events=(event,), **venue.fields("*"))
 
@@ -218,8 +239,6 @@ def _tell_control(tx: Tx, status: Document) -> None:
 
 def product_status(tx: Tx, event: StatusEvent, issuer: str, _digest: str) -> None:
     """Another venue revoked a product of its own: agreements on it end here too."""
-    from trustnode.app.transition import end_agreements_of
-
     if event.subject.partition("/")[0] == issuer and event.state == "REVOKED":
         end_agreements_of(tx, event.subject)
 
@@ -278,19 +297,24 @@ async def _checked_offer(submission: Submission[Listing], digest: str, registrat
         raise error("HASH_MISMATCH", f"offer {value.name} is of another product", field="offers")
     policy = venue.policies.load(value.policy)
     for table in registration.tables:
-        policy.governed(table.columns, table.name, CHECKED_ATTRIBUTES)
-    check_floor(value.terms, registration.floor, offer=value.name)
+        # A consumer that does not exist stands in for the attributes; only the columns are checked.
+        policy.governed(table.columns, table=table.name, consumer_id="nobody", consumer_area="0000")
+    if registration.floor:
+        floor.check(_terms(value.terms), _terms(registration.floor))
     return offer
 
 
-CHECKED_ATTRIBUTES: Final = {"consumer.id": "nobody", "consumer.area": "0000"}
-"""Stand-ins for attributes of a consumer when a policy is only checked."""
+def _terms(text: str) -> Terms:
+    try:
+        return msgspec.json.decode(text, type=Terms)
+    except msgspec.DecodeError as problem:
+        raise error("MESSAGE_UNPARSABLE", f"terms: {problem}", field="terms") from None
 
 
 def _listed(tx: Tx, submission: Submission[Listing], facts: ListingFacts) -> ListingState:
     value, documents = submission.value, (submission.digest, *submission.value.offers)
     known = tx.get(ListingState, value.listing)
-    columns = {"offers": value.offers, "visibility": value.visibility, "document": submission.digest}
+    columns: dict[str, Any] = {"offers": value.offers, "visibility": value.visibility, "document": submission.digest}
     if known is not None:
         if known.provider != value.iss:
             raise error("NOT_FOUND", "no such listing of this provider")
@@ -337,14 +361,14 @@ async def publish_records(venue: Venue, listings: Sequence[str] = ()) -> None:
 
     Called after a commit that changed listings, and for all of them at the start, so that a crash in between loses none.
     """
-    pending = await venue.store.read(lambda view: _unpublished(view, venue.domain, listings))
+    pending = await venue.store.read(lambda view: _unpublished(view, listings))
     for listing, record in pending:
         document = venue.sign(CatalogRecord(**record, **venue.fields("*")))
         await venue.store.write(_record_unit(venue, listing, document), event_id="", returns=str)
 
 
-def _unpublished(view: View, domain: str, ids: Sequence[str]) -> list[tuple[ListingState, dict[str, object]]]:
-    where = {"id": tuple(ids)} if ids else {}
+def _unpublished(view: View, ids: Sequence[str]) -> list[tuple[ListingState, dict[str, Any]]]:
+    where: dict[str, Any] = {"id": tuple(ids)} if ids else {}
     found = []
     for listing in view.find(ListingState, **where):
         entry = view.get(CatalogEntry, listing.id)
@@ -356,11 +380,10 @@ def _unpublished(view: View, domain: str, ids: Sequence[str]) -> list[tuple[List
         if entry is None or (entry.state, entry.offers, entry.registration) != current:
             version = entry.version + 1 if entry else 1
             found.append((listing, _record(listing, product, shown, version)))
-    del domain
     return found
 
 
-def _record(listing: ListingState, product: ProductState, shown: str, version: int) -> dict[str, object]:
+def _record(listing: ListingState, product: ProductState, shown: str, version: int) -> dict[str, Any]:
     return {
         "listing": listing.id,
         "listing_version": version,
@@ -374,7 +397,7 @@ def _record(listing: ListingState, product: ProductState, shown: str, version: i
     }
 
 
-def _record_unit(venue: Venue, listing: ListingState, document: Document) -> object:
+def _record_unit(venue: Venue, listing: ListingState, document: Document) -> Callable[[Tx], str]:
     def unit(tx: Tx) -> str:
         record = decode(document, CatalogRecord)
         supporting = _supporting(tx, record)
@@ -401,8 +424,6 @@ def _supporting(tx: View, record: CatalogRecord) -> list[Document]:
 
 def provider_key(tx: View, documents: Sequence[Document]) -> list[Document]:
     """The key document of the provider named in a registration."""
-    from trustnode.core.participant import ParticipantState
-
     for document in documents:
         if document.name == "registration":
             state = tx.get(ParticipantState, decode(document, Registration).provider)
@@ -438,20 +459,22 @@ def _remember(
     )
     tx.save(entry)
     if record.state == "LISTED":
-        tx.index(record.listing, search_text(registration, origin))
+        tx.index(record.listing, search_text(registration, origin, record.visibility))
     else:
         tx.unindex(record.listing)
 
 
-def search_text(registration: Registration, origin: str) -> SearchText:
+def search_text(registration: Registration, origin: str, visibility: str) -> SearchText:
     """What of a product can be found by words, and by what it can be filtered."""
+    viewers = ("*",) if visibility in TOLD else ((VENUE_VIEWER,) if visibility == "VENUE" else ())
     return SearchText(
         title=f"{registration.title} {registration.title_zh}",
-        text=f"{registration.product} {registration.abstract} {registration.licence}",
+        words=f"{registration.product}\n{registration.abstract}\n{registration.licence}",
         level=registration.level,
         category=registration.category,
         venue=origin,
-        visibility="NETWORK",
+        visibility=visibility,
+        viewers=viewers,
     )
 
 
@@ -471,8 +494,8 @@ def _tell_entry(tx: Tx, entry: CatalogEntry, audience: str) -> None:
         tx.tell("CATALOG", audience, [document, *supporting], origin=entry.origin, path=entry.path)
 
 
-async def receive_record(venue: Venue, sender: str, documents: Sequence[Document], path: tuple[str, ...]) -> object:
-    """Check a catalogue record that a peer told; returns the unit that stores it and passes it on.
+async def receive_record(venue: Venue, sender: str, documents: Sequence[Document], path: tuple[str, ...]) -> None:
+    """Take in a catalogue record that a peer told: check, store, pass on.
 
     Raises:
         TrustnodeError: SIGNATURE_INVALID (nobody we trust vouches for the origin), FIELD_MISSING, HASH_MISMATCH.
@@ -481,15 +504,18 @@ async def receive_record(venue: Venue, sender: str, documents: Sequence[Document
         raise error("FIELD_MISSING", "a line of this lane begins with its catalogue record", field="documents")
     record = decode(documents[0], CatalogRecord)
     verification = _verify_record(venue, documents[0], record, sender)
-    supporting = _check_supporting(venue, record, documents[1:], known=verification == "CONFIRMED")
+    supporting, keys = _check_supporting(venue, record, documents[1:], known=verification == "CONFIRMED")
     whole_path = (sender, *path) if sender != record.iss else ()
     if venue.domain in (record.iss, *whole_path) or len(whole_path) > MAX_HOPS:
-        return None
+        return
 
-    def unit(tx: Tx) -> None:
-        _accept_record(tx, venue, record, documents[0], supporting, whole_path, verification)
+    def unit(tx: Tx) -> str:
+        remember_foreign(tx, keys, venue.domain)
+        return _accept_record(tx, record, documents[0], supporting, whole_path, verification)
 
-    return unit
+    await venue.store.write(unit, event_id="", returns=str)
+    for key in keys:
+        venue.keyring.add_participant(key)
 
 
 def _verify_record(venue: Venue, document: Document, record: CatalogRecord, sender: str) -> str:
@@ -504,37 +530,38 @@ def _verify_record(venue: Venue, document: Document, record: CatalogRecord, send
 
 def _check_supporting(
     venue: Venue, record: CatalogRecord, documents: Sequence[Document], *, known: bool
-) -> list[Document]:
+) -> tuple[list[Document], list[Verified[ParticipantKey]]]:
     """Only documents that the record names by digest; where we know the origin, their signatures too."""
     named = {record.registration_sha256, *record.offers}
     given = [d for d in documents if d.digest in named]
     if {d.digest for d in given} != named:
         raise error("HASH_MISMATCH", "documents of the catalogue record are missing or differ")
-    keys_brought = [d for d in documents if d.name == "participant-key"]
-    if known:
-        keys, _ = venue.keyring.with_documents(keys_brought, venue.clock.now())
-        for document in given:
-            kind = Registration if document.name == "registration" else Offer
-            verify(document, kind, keys, None)
-    return given + keys_brought
+    key_documents = [d for d in documents if d.name == "participant-key"]
+    if not known:
+        return given + key_documents, []
+    keys, brought = venue.keyring.with_documents(key_documents, venue.clock.now())
+    for document in given:
+        kind: type[Registration] | type[Offer] = Registration if document.name == "registration" else Offer
+        verify(document, kind, keys, None)
+    return given + key_documents, brought
 
 
 def _accept_record(
-    tx: Tx, venue: Venue, record: CatalogRecord, document: Document, supporting: Sequence[Document],
-    path: tuple[str, ...], verification: str,
-) -> None:  # fmt: skip
+    tx: Tx, record: CatalogRecord, document: Document, supporting: Sequence[Document], path: tuple[str, ...],
+    verification: str,
+) -> str:  # fmt: skip
     known = tx.get(CatalogEntry, record.listing)
     if known is not None and not _is_news(tx, known, record, path):
-        return
+        return ""
     for one in (document, *supporting):
         tx.keep(one)
     _remember(tx, record, document.digest, supporting, origin=record.iss, path=path, verification=verification)
     if record.visibility not in TOLD:
-        return
+        return record.listing
     for peering in tx.find(PeeringState, state="APPROVED"):
         if "CATALOG" in peering.scopes and peering.id not in (record.iss, *path):
             tx.tell("CATALOG", peering.id, [document, *supporting], origin=record.iss, path=path)
-    del venue
+    return record.listing
 
 
 def _is_news(tx: Tx, known: CatalogEntry, record: CatalogRecord, path: tuple[str, ...]) -> bool:
@@ -552,7 +579,7 @@ def entry_of(view: View, handle: str) -> CatalogEntry | None:
     """The listing under which a product is found here; one on sale before one that is not."""
     found = view.find(CatalogEntry, product=handle, limit=50)
     on_sale = [entry for entry in found if entry.state == "LISTED"]
-    return (on_sale or found or [None])[0]
+    return next(iter(on_sale or found), None)
 
 
 def offers_of(view: View, entry: CatalogEntry) -> list[Document]:
@@ -587,7 +614,7 @@ async def recheck_offers(venue: Venue) -> list[str]:
     return [decode(d, Offer).name for d in documents if not _compiles(venue, d)]
 
 
-def _own_offers(domain: str) -> object:
+def _own_offers(domain: str) -> Callable[[View], list[Document]]:
     def query(view: View) -> list[Document]:
         entries = view.find(CatalogEntry, origin=domain, state="LISTED", limit=10_000)
         return [document for entry in entries for document in offers_of(view, entry)]
@@ -601,8 +628,3 @@ def _compiles(venue: Venue, document: Document) -> bool:
     except TrustnodeError:
         return False
     return True
-
-
-def renamed(entry: CatalogEntry, **changes: object) -> CatalogEntry:
-    """A catalogue entry with other columns."""
-    return msgspec.structs.replace(entry, **changes)

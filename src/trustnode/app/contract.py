@@ -81,9 +81,7 @@ async def _request(submission: Submission[NegotiationMessage]) -> Unit:
         tx.keep(offer.document)
         state = _opened(tx, submission, offer, nodes)
         if venue.domain != nodes["provider_node"]:
-            tx.send(
-                nodes["provider_node"], submission.document, supporting=[consumer_key.digest], object=state.id
-            )
+            tx.send(nodes["provider_node"], submission.document, supporting=[consumer_key.digest], object=state.id)
         elif draft is not None:
             state = _drafted(tx, venue, state, offer, draft)
         return Answer.of(state, *([draft.digest] if draft else []))
@@ -132,7 +130,7 @@ def _check_may_buy(key: ParticipantKey, offer: Offer) -> None:
 
 
 def _opened(
-    tx: Tx, submission: Submission[NegotiationMessage], offer: Verified[Offer], nodes: Mapping[str, str]
+    tx: Tx, submission: Submission[NegotiationMessage], offer: Verified[Offer], nodes: Mapping[str, Any]
 ) -> NegotiationState:
     value = submission.value
     known = tx.get(NegotiationState, value.negotiation)
@@ -343,9 +341,7 @@ def _has_both(submission: Submission[Agreement]) -> bool:
     return any(has_signature(document, message, key.raw) for key in submission.keys(consumer, "participant"))
 
 
-def _verified(
-    tx: Tx, venue: Venue, state: NegotiationState, document: Document, value: Agreement
-) -> NegotiationState:
+def _verified(tx: Tx, venue: Venue, state: NegotiationState, document: Document, value: Agreement) -> NegotiationState:
     """VERIFIED: the consumer signed the same bytes; the provider's node is told."""
     facts = NegotiationFacts(
         consumer_signed=True, provider_signed=True, digest_matches=state.agreement == document.digest
@@ -595,9 +591,7 @@ def _actor(state: AgreementState, act: Act, sender: Sender, venue: Venue) -> str
     return roles.get(act.iss, "")
 
 
-def _ended(
-    tx: Tx, state: AgreementState, act: Act, actor: str, submission: Submission[Act]
-) -> AgreementState:
+def _ended(tx: Tx, state: AgreementState, act: Act, actor: str, submission: Submission[Act]) -> AgreementState:
     """An early end: our data stop at once, the agreement ends when the other side signs too."""
     signed = tuple(sorted({*state.ending_signed_by, actor}))
     facts = AgreementFacts(both_ended={"P", "C"} <= set(signed))

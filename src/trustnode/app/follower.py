@@ -140,13 +140,13 @@ class Follower:
         try:
             await (self._record if lane == "CATALOG" else self._notice)(domain, item)
         except TrustnodeError as refusal:
-            log.warning("line refused", peer=domain, lane=lane, seq=item.seq, reason=refusal.reason, message=refusal.message)
+            log.warning(
+                "line refused", peer=domain, lane=lane, seq=item.seq, reason=refusal.reason, message=refusal.message
+            )
         await self._venue.store.write(_advance(domain, lane, item.seq), event_id="", returns=int)
 
     async def _record(self, domain: str, item: FeedItem) -> None:
-        unit: Any = await catalog.receive_record(self._venue, domain, item.documents, item.path)
-        if unit is not None:
-            await self._venue.store.write(unit, event_id="", returns=None)
+        await catalog.receive_record(self._venue, domain, item.documents, item.path)
 
     async def _notice(self, domain: str, item: FeedItem) -> None:
         sender = Sender("PEER", domain)

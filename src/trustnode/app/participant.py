@@ -133,7 +133,11 @@ def _status(venue: Venue, act: Act) -> Status:
     now = venue.clock.now()
     state = {"revoke": "REVOKED", "suspend": "SUSPENDED", "lift_cause": "ENROLLED"}.get(act.event, "REVOKED")
     event = StatusEvent(
-        kind="PARTICIPANT", subject=act.object, state=state, cause=act.cause or act.reason[:64], effective=act.effective or now
+        kind="PARTICIPANT",
+        subject=act.object,
+        state=state,
+        cause=act.cause or act.reason[:64],
+        effective=act.effective or now,
     )
     return Status(events=(event,), **venue.fields("*"))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -88,13 +89,15 @@ async def add(venue: Venue, document: Document, application: Application) -> tup
         return Answer.of(stored)
 
     await venue.store.write(unit, event_id="", returns=Answer)
+    venue.keyring.add_card(card)
+    venue.on_trust_change()
     state = await venue.store.read(lambda view: find(view, card.value.trust_domain))
     if state is None:
         raise error("INTERNAL", "the peering was not stored")
     return state, agreement
 
 
-def _known(card: Verified[Card], compared: str) -> dict[str, object]:
+def _known(card: Verified[Card], compared: str) -> dict[str, Any]:
     return {
         "card": card.digest,
         "card_version": card.value.version,
@@ -213,7 +216,10 @@ async def confirm(venue: Venue, domain: str, compared: str) -> Answer:
         mirror_to_peer(tx, stored)
         return Answer.of(stored)
 
-    return await venue.store.write(unit, event_id="", returns=Answer)
+    answer = await venue.store.write(unit, event_id="", returns=Answer)
+    venue.keyring.add_card(verified)
+    venue.on_trust_change()
+    return answer
 
 
 def _held(view: View, domain: str) -> tuple[PeeringState, Document, Document]:

@@ -8,6 +8,7 @@ handed over. Leaves to others: decisions and settlement (``access``), frames (``
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Stream:
 
     access: str
     keys: frozenset[str]
-    salt: bytes
+    salt: builtins.bytes
     window: Window | None = None
     """None: nobody acknowledges windows (the participant of this venue)."""
     recheck: Callable[[], Awaitable[None]] | None = None
@@ -79,7 +80,7 @@ class Stream:
     frames: int = 0
     rows: int = 0
     bytes: int = 0
-    chain: bytes = b""
+    chain: builtins.bytes = b""
     acked_rows: int = 0
     acked_bytes: int = 0
     failure: TrustnodeError | None = None

@@ -14,7 +14,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from trustnode.app.venue import Sender, Venue, supporting_documents
-from trustnode.core import documents as _types  # noqa: F401 (closes the table of document types)
+from trustnode.core import documents as _  # noqa: F401 (closes the table of document types)
+from trustnode.core.contract import Agreement
 from trustnode.core.document import (
     PAYLOADS,
     Document,
@@ -27,6 +28,7 @@ from trustnode.core.document import (
     name_of,
     verify,
 )
+from trustnode.core.identity import Card, check_card
 from trustnode.core.lifecycle import State
 from trustnode.core.participant import ParticipantKey
 from trustnode.core.states import KINDS
@@ -168,9 +170,22 @@ async def submit(venue: Venue, sender: Sender, document: Document, supporting: S
         await record_refusal(venue, sender, document, refusal)
         raise
     answer = await venue.store.write(_answering(unit, document), event_id=_event_id(submission), returns=Answer)
+    _learn(submission)
     if answer.submitted != document.digest:
         raise error("REPLAYED", f"{document.name} {submission.value.id} was seen before with another content")
     return answer
+
+
+def _learn(submission: Submission[Any]) -> None:
+    """Keys that are stored now speak at once; the next document may be signed with them."""
+    keyring = submission.venue.keyring
+    for key in submission.brought:
+        keyring.add_participant(key)
+    if isinstance(submission.value, ParticipantKey):
+        keyring.add_participant(submission.verified)
+    if isinstance(submission.value, Card):
+        keyring.add_card(check_card(submission.document, None))
+        submission.venue.on_trust_change()
 
 
 def _event_id(submission: Submission[Any]) -> str:
@@ -210,9 +225,7 @@ def _check_supporting(supporting: tuple[Document, ...]) -> None:
         raise error("FIELD_TOO_LONG", f"at most {MAX_SUPPORTING} documents travel along", field="supporting")
 
 
-def _verified(
-    handler: Handler, kind: type[Statement], document: Document, keys: Keys, now: str
-) -> Verified[Statement]:
+def _verified(handler: Handler, kind: type[Statement], document: Document, keys: Keys, now: str) -> Verified[Statement]:
     if handler.checked_by_handler:
         value = decode(document, kind)
         check_times(value, now)
@@ -229,7 +242,7 @@ def _check_audience(venue: Venue, value: Statement) -> None:
 def _check_sender(venue: Venue, sender: Sender, value: Statement) -> None:
     """A client hands in what its own participant signed; anything else would be somebody acting in another's name."""
     if sender.kind == "CLIENT" and value.iss not in (sender.participant, venue.domain):
-        if not isinstance(value, _types.Agreement):
+        if not isinstance(value, Agreement):
             raise error("ROLE_NOT_ALLOWED", f"{sender.participant} may not hand in documents of {value.iss}")
 
 

@@ -42,8 +42,8 @@ class Clock(Protocol):
 class Custodian(Protocol):
     """Holds keys of participants who let the venue keep them."""
 
-    def get(self, participant: str) -> Signer | None:
-        """The signer of a participant; None where its key is not held here."""
+    def signer(self, name: str) -> Signer | None:
+        """The signer of a participant of this venue; None where its key is not held here."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,9 @@ class Venue:
 
     def new_product_id(self) -> str:
         """A fresh product identifier of this venue."""
-        return identifier.product_id(self.identity.subject, self.identity.area, identifier.random_part(secrets.token_bytes(8)))
+        return identifier.product_id(
+            self.identity.subject, self.identity.area, identifier.random_part(secrets.token_bytes(8))
+        )
 
     def check_may_trade(self, party_subject: str = "") -> None:
         """Refuse trade at a national node, and by the venue itself (vocabulary 14, 34 and 35).
@@ -169,7 +171,9 @@ class Venue:
             TrustnodeError: NATIONAL_NODE_CANNOT_TRADE, VENUE_IS_PARTY.
         """
         if self.identity.level == "NATIONAL":
-            raise error("NATIONAL_NODE_CANNOT_TRADE", f"{self.domain} is a national node: it supervises and does not trade")
+            raise error(
+                "NATIONAL_NODE_CANNOT_TRADE", f"{self.domain} is a national node: it supervises and does not trade"
+            )
         if party_subject and party_subject == self.identity.subject:
             raise error("VENUE_IS_PARTY", "a venue and a trading party may not be one subject")
 

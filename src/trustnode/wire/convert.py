@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
 from trustnode.core import clock
 from trustnode.core.document import MAX_SIGNATURES, Document, Signature
 from trustnode.errors import REASONS, InternalError, TrustnodeError, error
-from trustnode.v1 import document_pb2
+from trustnode.v1 import access_pb2, document_pb2
 
+M = TypeVar("M", bound=Message)
 DOMAIN: Final = "trustnode"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 MAX_DOCUMENT_BYTES: Final = 512 * 1024
@@ -122,6 +123,69 @@ def document_from_proto(message: document_pb2.Document) -> Document:
 def documents_from_proto(messages: Iterable[document_pb2.Document]) -> tuple[Document, ...]:
     """Read several documents; raises as ``document_from_proto``."""
     return tuple(document_from_proto(message) for message in messages)
+
+
+def document_to_bytes(document: Document) -> bytes:
+    """Write a document for a metadata value."""
+    return document_to_proto(document).SerializeToString()
+
+
+def document_from_bytes(raw: bytes) -> Document:
+    """Read a document from a metadata value; raises as ``document_from_proto``, and MESSAGE_UNPARSABLE."""
+    return document_from_proto(_parsed(document_pb2.Document, raw, "document"))
+
+
+def _parsed(kind: type[M], raw: bytes, what: str) -> M:
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        raise error("MESSAGE_UNPARSABLE", f"not a {what}", field=what) from None
+
+
+class Ticket(NamedTuple):
+    """What an access is asked with; the same bytes go from client to home and on to the provider (protocol 6.3)."""
+
+    raw: bytes
+    request: Document
+    query: bytes
+    query_salt: bytes
+    key_document: Document | None = None
+    delegation: Document | None = None
+
+
+MAX_TICKET_BYTES: Final = 128 * 1024
+
+
+def ticket_from_bytes(raw: bytes) -> Ticket:
+    """Read a ticket.
+
+    Raises:
+        TrustnodeError: FIELD_TOO_LONG, MESSAGE_UNPARSABLE, REQUEST_EMPTY.
+    """
+    if len(raw) > MAX_TICKET_BYTES:
+        raise error("FIELD_TOO_LONG", f"a ticket has at most {MAX_TICKET_BYTES} bytes", field="ticket")
+    message = _parsed(access_pb2.AccessTicket, raw, "ticket")
+    optional = {
+        name: document_from_proto(getattr(message, name)) if message.HasField(name) else None
+        for name in ("key_document", "delegation")
+    }
+    return Ticket(raw, document_from_proto(message.request), message.query, message.query_salt, **optional)
+
+
+def new_ticket(
+    request: Document,
+    query: bytes,
+    query_salt: bytes,
+    key_document: Document | None = None,
+    delegation: Document | None = None,
+) -> Ticket:
+    """Make a ticket with its bytes."""
+    message = access_pb2.AccessTicket(request=document_to_proto(request), query=query, query_salt=query_salt)
+    if key_document is not None:
+        message.key_document.CopyFrom(document_to_proto(key_document))
+    if delegation is not None:
+        message.delegation.CopyFrom(document_to_proto(delegation))
+    return Ticket(message.SerializeToString(), request, query, query_salt, key_document, delegation)
 
 
 class RemoteObject(NamedTuple):

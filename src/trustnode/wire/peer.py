@@ -18,7 +18,7 @@ from trustnode.arrow import flight_pb2
 from trustnode.core.document import Document
 from trustnode.errors import error
 from trustnode.keys import Credential
-from trustnode.v1 import access_pb2, peer_service_pb2
+from trustnode.v1 import access_pb2, access_service_pb2, peer_service_pb2
 from trustnode.wire.channel import Target, VenueChannel
 from trustnode.wire.convert import (
     RemoteObject,
@@ -331,6 +331,13 @@ class Peer:
         request = peer_service_pb2.PeerServiceReadRequest(ticket=ticket)
         response = peer_service_pb2.PeerServiceReadResponse
         return read_answer((await self._call("Read", request, response, timeout_s)).result)
+
+    async def receipt(self, access: str, *, timeout_s: float) -> Document | None:
+        """The receipt of an access that we carried; None while there is none."""
+        request = access_service_pb2.GetReceiptRequest(access=access)
+        method, response = "/trustnode.v1.AccessService/GetReceipt", access_service_pb2.GetReceiptResponse
+        answer = await call_unary(self.channel.get(), method, request, response, timeout_s=timeout_s)
+        return document_from_proto(answer.receipt) if answer.HasField("receipt") else None
 
     def do_get(self, ticket: bytes, *, timeout_s: float, metadata: Pairs = ()) -> Stream[bytes]:
         """Open a data stream; each answer is one finished frame, unparsed."""
