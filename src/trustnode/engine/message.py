@@ -1,0 +1,269 @@
+"""What node and worker say to each other over the socket pair.
+
+Decides: requests, answers, and their framing. Leaves to others: who may ask (``pool``), what is done (``worker``).
+
+Towards the worker: 4 bytes length, then msgpack; a length of 0 is one credit (a frame was handed over). From the
+worker: kind (1 byte), length (4), frame note (48), then the bytes: an answer in msgpack, or one finished FlightData.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from trustnode.core.policy.governed import Governed
+from trustnode.core.policy.schema import Column
+from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote
+from trustnode.engine.source import Source, Table
+
+Parameter = str | int | float | bool | None
+"""A value for one ``?``; other types travel as text and are cast in the query."""
+
+MAX_REQUEST_BYTES: Final = 1 << 20
+CREDIT: Final = struct.pack(">I", 0)
+FRAMES_IN_FLIGHT: Final = 2
+
+ANSWER: Final = 1
+FRAME: Final = 2
+_NO_NOTE: Final = bytes(FRAME_NOTE_BYTES)
+_REQUEST: Final = struct.Struct(">I")
+_HEAD: Final = struct.Struct(">BI")
+_CONTROL: Final = struct.Struct(">Q")
+HEAD_BYTES: Final = _HEAD.size + FRAME_NOTE_BYTES
+
+
+class RunLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one query may use."""
+
+    engine_seconds: float = 30.0
+    """Time the engine works; the time a slow reader takes does not count."""
+    cpu_seconds: int = 120
+    """Processor time of the worker, all threads together."""
+    memory_bytes: int = 512 << 20
+    """What the engine may allocate; the process may map 1.5 GiB beyond it."""
+    threads: int = 2
+    load_bytes: int = 64 << 20
+    """Up to this size, uncompressed, a table is copied into memory once a session."""
+    max_frame_bytes: int = 1 << 20
+
+
+class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """All a worker must know of one agreement."""
+
+    agreement: str
+    policy_digest: str
+    data_version: str
+    source: Source
+    governed: Governed
+    hash_key: bytes = b""
+    """Secret of this agreement for keyed hashes; needed when a mask hashes. At least 16 bytes."""
+    content_digest: bool = True
+    """False: frame digests cover header and length of the body only, and the plan says so."""
+    limits: RunLimits = RunLimits()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a warm worker is kept for."""
+        return self.agreement, self.policy_digest, self.data_version
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A query the policy allows, and what it will deliver."""
+
+    query: str
+    """The consumer's text."""
+    parameters: tuple[Parameter, ...] = ()
+    sql: str
+    """The regenerated text, for the commitment; the same in every session."""
+    columns: tuple[Column, ...]
+    """What is delivered, in order."""
+    columns_used: tuple[str, ...]
+    """``table.column`` of every delivered column the query touches, masked or not."""
+    ordered: bool
+    """Whether the query fixes the order of its rows."""
+    content_digest: bool = True
+
+
+class OpenSession(msgspec.Struct, frozen=True, tag="open"):
+    """First request to a worker."""
+
+    spec: SessionSpec
+
+
+class DescribeSource(msgspec.Struct, frozen=True, tag="describe"):
+    """Read the columns of a source; the worker serves nothing else."""
+
+    source: Source
+
+
+class PlanQuery(msgspec.Struct, frozen=True, tag="plan"):
+    """Check and rewrite; no data is read."""
+
+    sql: str
+    parameters: tuple[Parameter, ...] = ()
+
+
+class RunQuery(msgspec.Struct, frozen=True, tag="run"):
+    """Stream the rows of a query; ``expected_sql`` is that of its plan."""
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+    expected_sql: str
+    run: int
+    """Names this run to the control socket."""
+    max_rows: int | None = None
+
+
+class ReadQuery(msgspec.Struct, frozen=True, tag="read"):
+    """Plan, run and answer in one message."""
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+    max_bytes: int
+    run: int
+    expected_sql: str = ""
+    max_rows: int | None = None
+
+
+Request = OpenSession | DescribeSource | PlanQuery | RunQuery | ReadQuery
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The worker has loaded its engine, or opened its session."""
+
+
+class Described(msgspec.Struct, frozen=True, tag="described"):
+    """Answer to ``DescribeSource``."""
+
+    tables: tuple[Table, ...]
+
+
+class Planned(msgspec.Struct, frozen=True, tag="planned"):
+    """Answer to ``PlanQuery``."""
+
+    plan: Plan
+
+
+class SmallResult(msgspec.Struct, frozen=True, tag="small"):
+    """Answer to ``ReadQuery``: whole frames, the schema first."""
+
+    plan: Plan
+    frames: tuple[tuple[bytes, bytes], ...]
+    """Encoded note, FlightData."""
+
+
+class End(msgspec.Struct, frozen=True, tag="end"):
+    """The stream is over; ``quota`` when rows were left that the budget did not cover."""
+
+    reason: Literal["complete", "quota", "stopped"]
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """A refusal or an error; ``detail`` is for the provider's log and never leaves the node."""
+
+    reason: str
+    message: str
+    metadata: dict[str, str] = {}
+    detail: str = ""
+
+
+Answer = Ready | Described | Planned | SmallResult | End | Failure
+
+
+class Frame(NamedTuple):
+    """One finished FlightData and its note."""
+
+    data: bytes
+    note: FrameNote
+
+
+class WorkerGone(Exception):
+    """The other side has closed the socket."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_request = msgspec.msgpack.Decoder(Request).decode
+_decode_answer = msgspec.msgpack.Decoder(Answer).decode
+
+
+def request_bytes(request: Request) -> bytes:
+    """Frame a request."""
+    body = _encode(request)
+    return _REQUEST.pack(len(body)) + body
+
+
+def receive_request(sock: socket.socket) -> Request | None:
+    """The next request; None for a credit."""
+    (length,) = _REQUEST.unpack(_receive(sock, _REQUEST.size))
+    return _decode_request(_receive(sock, length)) if length else None
+
+
+def receive_credit(sock: socket.socket) -> None:
+    """Wait until the node has handed one frame over."""
+    if receive_request(sock) is not None:
+        raise WorkerGone
+
+
+def send_answer(sock: socket.socket, answer: Answer) -> None:
+    """Send a message that is no frame."""
+    body = _encode(answer)
+    send_parts(sock, [_HEAD.pack(ANSWER, len(body)) + _NO_NOTE, body])
+
+
+def send_frame(sock: socket.socket, note: bytes, parts: list[bytes | memoryview]) -> None:
+    """Send one FlightData, given in parts that lie in order."""
+    send_parts(sock, [_HEAD.pack(FRAME, sum(map(len, parts))) + note, *parts])
+
+
+def send_parts(sock: socket.socket, parts: list[bytes | memoryview]) -> None:
+    """Send all parts without joining them; a partial ``sendmsg`` is normal."""
+    views = [memoryview(part) for part in parts]
+    while views:
+        sent = sock.sendmsg(views)
+        while views and sent >= len(views[0]):
+            sent -= len(views.pop(0))
+        if sent:
+            views[0] = views[0][sent:]
+
+
+def receive(sock: socket.socket) -> Frame | Answer:
+    """The next message of the worker; blocks.
+
+    Raises:
+        WorkerGone: It has ended.
+    """
+    head = _receive(sock, HEAD_BYTES)
+    kind, length = _HEAD.unpack_from(head)
+    body = _receive(sock, length)
+    if kind == FRAME:
+        return Frame(body, FrameNote.from_bytes(head[_HEAD.size :]))
+    answer: Answer = _decode_answer(body)
+    return answer
+
+
+def control_bytes(run: int) -> bytes:
+    """What the control socket carries to stop ``run``."""
+    return _CONTROL.pack(run)
+
+
+def receive_control(sock: socket.socket) -> int:
+    """The run that is to stop; raises ``WorkerGone`` when the node has ended."""
+    return int(_CONTROL.unpack(_receive(sock, _CONTROL.size))[0])
+
+
+def _receive(sock: socket.socket, length: int) -> bytes:
+    """Exactly ``length`` bytes; a signal may end a waiting ``recv`` early, so it is repeated for the rest."""
+    parts: list[bytes] = []
+    while length:
+        try:
+            data = sock.recv(length, socket.MSG_WAITALL)
+        except OSError as failure:
+            raise WorkerGone from failure
+        if not data:
+            raise WorkerGone
+        parts.append(data)
+        length -= len(data)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,213 @@
+"""The governed sub-select: what stands in a query in place of a table.
+
+Decides: how masks and row filters become SQL, and the types of the columns a consumer sees (governed-sql 10). Leaves to
+others: which masks and filters apply (``core.policy``), where the sub-select is put (``plan``).
+
+Values of a policy enter as literals of the tree, never as text. The key of keyed hashes is no part of it: the hash is a
+macro of the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import sqlglot
+from sqlglot import exp
+
+from trustnode.core.policy.governed import Comparison, GovernedTable, Mask, Predicate, Scalar
+from trustnode.core.policy.schema import NUMBERS, Column, Schema
+from trustnode.engine.source import sql_type
+from trustnode.errors import TrustnodeError, error
+
+HASH_MACRO: Final = "keyed_hash"
+TEXT_METHODS: Final = frozenset({"hash", "last", "domain"})
+"""Masks that deliver text whatever the column was."""
+KEYED_METHODS: Final = frozenset({"hash", "last"})
+
+_HASH: Final = f'"$schema"."{HASH_MACRO}"(CAST(:c AS VARCHAR))'
+_TEMPLATES: Final[Mapping[str, str]] = {
+    "null": "NULL",
+    "constant": ":p",
+    "hash": _HASH,
+    "bucket": ":c - (((:c % :n) + :n) % :n)",
+    "bucket float": "floor(:c / :n) * :n",
+    "round": "round(:c, :n)",
+    "year": "date_trunc('year', :c)",
+    "month": "date_trunc('month', :c)",
+    "last": (
+        "CASE WHEN length(CAST(:c AS VARCHAR)) > :n"
+        " THEN repeat('*', length(CAST(:c AS VARCHAR)) - :n) || right(CAST(:c AS VARCHAR), :n)"
+        f" ELSE left({_HASH}, 12) END"
+    ),
+    "domain": (
+        "CASE WHEN :c IS NULL THEN NULL WHEN contains(CAST(:c AS VARCHAR), '@')"
+        " THEN 'XXXXX@' || split_part(CAST(:c AS VARCHAR), '@', 2) ELSE 'XXXXX' END"
+    ),
+}
+"""One SQL shape for each of ``MASK_METHODS``; the result is cast to the column's governed type.
+
+``bucket`` rounds towards minus infinity with the remainder, which is exact where a division of doubles is not. A value
+too short for ``last`` is hashed, or all of it would be shown.
+"""
+
+_COMPARISONS: Final[Mapping[str, Callable[[exp.Expr, list[exp.Expr]], exp.Expr]]] = {
+    "=": lambda column, values: exp.EQ(this=column, expression=values[0]),
+    "<>": lambda column, values: exp.NEQ(this=column, expression=values[0]),
+    "<": lambda column, values: exp.LT(this=column, expression=values[0]),
+    "<=": lambda column, values: exp.LTE(this=column, expression=values[0]),
+    ">": lambda column, values: exp.GT(this=column, expression=values[0]),
+    ">=": lambda column, values: exp.GTE(this=column, expression=values[0]),
+    "in": lambda column, values: exp.In(this=column, expressions=values),
+    "between": lambda column, values: exp.Between(this=column, low=values[0], high=values[1]),
+    "is null": lambda column, _: exp.Is(this=column, expression=exp.Null()),
+    "is not null": lambda column, _: exp.Not(this=exp.Is(this=column, expression=exp.Null())),
+}
+_NUMBER_OF_VALUES: Final[Mapping[str, range]] = {
+    **dict.fromkeys(("=", "<>", "<", "<=", ">", ">="), range(1, 2)),
+    "in": range(1, 10_001),
+    "between": range(2, 3),
+    "is null": range(1),
+    "is not null": range(1),
+}
+
+
+def unenforceable(message: str, field: str) -> TrustnodeError:
+    """OFFER_UNENFORCEABLE: the policy names something the source does not have."""
+    return error("OFFER_UNENFORCEABLE", message, field=field)
+
+
+def governed_schema(table: GovernedTable, source: Mapping[str, Column]) -> Schema:
+    """The columns a consumer sees, with the types they have after masking."""
+    plain = [_column(source, name) for name in table.columns]
+    masked = [_masked_column(_column(source, mask.column), mask) for mask in table.masks]
+    found = tuple(plain + masked)
+    if len({column.name.lower() for column in found}) != len(found):
+        raise unenforceable("a column is named twice", f"table {table.name}")
+    return found
+
+
+def needed_columns(table: GovernedTable, person: str | None) -> set[str]:
+    """Columns of the source that the governed relation reads; no other is needed in the process."""
+    rows = _filter_columns(table.rows) if table.rows is not None else set()
+    return {*table.columns, *(mask.column for mask in table.masks), *rows, *([person] if person else [])}
+
+
+def row_filter(predicate: Predicate, source: Mapping[str, Column]) -> exp.Expr:
+    """A policy's row filter as a tree; literals are cast to the type of their column."""
+    if isinstance(predicate, Comparison):
+        return _comparison(predicate, source)
+    operands = [row_filter(operand, source) for operand in predicate.operands]
+    if predicate.operator == "not":
+        if len(operands) != 1:
+            raise unenforceable("not takes one operand", "rows")
+        return exp.Not(this=exp.Paren(this=operands[0]))
+    if not operands:
+        raise unenforceable("and / or without operands", "rows")
+    combined = exp.and_(*operands) if predicate.operator == "and" else exp.or_(*operands)
+    return exp.Paren(this=combined)
+
+
+def governed_select(
+    table: GovernedTable, source: Mapping[str, Column], *, schema: str, place: str, person: tuple[str, str] | None
+) -> exp.Select:
+    """Build the sub-select; its columns have lower-case names, as every resolved reference has.
+
+    Args:
+        table: What the policy says.
+        source: Columns of the source by name.
+        schema: Random schema of the session.
+        place: Table or view in it that holds the source's rows.
+        person: Column that holds the privacy unit and the secret name under which the plan counts it.
+    """
+    items = [_alias(_raw(_column(source, name).name), name.lower()) for name in table.columns]
+    items += [_alias(_masked(mask, source, schema), mask.column.lower()) for mask in table.masks]
+    if person is not None:
+        items.append(_alias(_raw(_column(source, person[0]).name), person[1]))
+    origin = exp.Table(this=_name(place), db=_name(schema))
+    select = exp.Select(expressions=items, from_=exp.From(this=origin))
+    return select if table.rows is None else select.where(row_filter(table.rows, source), copy=False)
+
+
+def _column(source: Mapping[str, Column], name: str) -> Column:
+    if name not in source:
+        raise unenforceable(f"the source has no column {name}", name)
+    return source[name]
+
+
+def _masked_column(column: Column, mask: Mask) -> Column:
+    return Column(name=column.name, type=_masked_type(column, mask), nullable=True)
+
+
+def _masked_type(column: Column, mask: Mask) -> str:
+    return "utf8" if mask.method in TEXT_METHODS else column.type
+
+
+def _masked(mask: Mask, source: Mapping[str, Column], schema: str) -> exp.Expr:
+    column = _column(source, mask.column)
+    if mask.method not in _TEMPLATES:
+        raise unenforceable(f"there is no mask {mask.method}", mask.column)
+    _check_family(mask, column)
+    name = "bucket float" if mask.method == "bucket" and column.family == "float" else mask.method
+    parts: dict[str, exp.Expr] = {"c": _raw(column.name), "p": exp.Literal.string(mask.parameter)}
+    if ":n" in _TEMPLATES[name]:
+        parts["n"] = _number(mask)
+    shape: exp.Expr = sqlglot.parse_one(_TEMPLATES[name].replace("$schema", schema), read="duckdb")
+    filled = shape.transform(lambda node: parts[node.name].copy() if isinstance(node, exp.Placeholder) else node)
+    return exp.cast(filled, sql_type(_masked_type(column, mask)), dialect="duckdb")
+
+
+def _check_family(mask: Mask, column: Column) -> None:
+    families = {
+        "bucket": NUMBERS,
+        "round": NUMBERS,
+        "year": frozenset({"date", "timestamp"}),
+        "month": frozenset({"date", "timestamp"}),
+        "domain": frozenset({"text"}),
+    }.get(mask.method)
+    if families is not None and column.family not in families:
+        raise unenforceable(f"the mask {mask.method} does not fit a column of type {column.type}", mask.column)
+    if column.family == "binary" and mask.method not in {"null", "hash"}:
+        raise unenforceable(f"the mask {mask.method} does not fit a column of type {column.type}", mask.column)
+
+
+def _number(mask: Mask) -> exp.Expr:
+    try:
+        value = int(mask.parameter)
+    except ValueError as failure:
+        raise unenforceable(f"the mask {mask.method} needs a whole number", mask.column) from failure
+    if not (-18 <= value <= 18 if mask.method == "round" else 0 < value < 2**53):
+        raise unenforceable(f"the number of the mask {mask.method} is out of range", mask.column)
+    return exp.convert(value)
+
+
+def _comparison(comparison: Comparison, source: Mapping[str, Column]) -> exp.Expr:
+    column = _column(source, comparison.column)
+    if len(comparison.values) not in _NUMBER_OF_VALUES[comparison.operator]:
+        raise unenforceable(f"{comparison.operator} has a wrong number of values", column.name)
+    values = [_value(value, column) for value in comparison.values]
+    return exp.Paren(this=_COMPARISONS[comparison.operator](_raw(column.name), values))
+
+
+def _value(value: Scalar, column: Column) -> exp.Expr:
+    if value is None:
+        raise unenforceable("a comparison with nothing is never true; say is null", column.name)
+    return exp.cast(exp.convert(value), sql_type(column.type), dialect="duckdb")
+
+
+def _filter_columns(predicate: Predicate) -> set[str]:
+    if isinstance(predicate, Comparison):
+        return {predicate.column}
+    return {name for operand in predicate.operands for name in _filter_columns(operand)}
+
+
+def _name(name: str) -> exp.Identifier:
+    return exp.to_identifier(name, quoted=True)
+
+
+def _raw(name: str) -> exp.Column:
+    return exp.Column(this=_name(name))
+
+
+def _alias(value: exp.Expr, name: str) -> exp.Alias:
+    return exp.Alias(this=value, alias=_name(name))

@@ -1,0 +1,226 @@
+"""One agreement's session inside a worker: the opened source, the planner, the running query.
+
+Decides: how the engine is opened and locked (governed-sql 3), what is copied into memory, the output types of a query.
+Leaves to others: what a query may see (``plan``), the process around it (``worker``).
+
+A small table is copied into memory once, with the columns and rows the policy delivers and nothing else: then a small
+read is fast, and what the policy hides is not in the process. A larger one stays a scan of its file.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Final
+
+import duckdb
+
+from trustnode.core.policy.governed import GovernedTable
+from trustnode.core.policy.schema import Column, columns
+from trustnode.engine import relation as governing
+from trustnode.engine import source as reading
+from trustnode.engine.message import Parameter, Plan, RunLimits, SessionSpec
+from trustnode.engine.plan import Planner, Relation, Rewritten
+from trustnode.engine.recheck import SecondParser
+from trustnode.engine.relation import unenforceable
+from trustnode.engine.shape import invalid
+from trustnode.errors import error
+
+PLANS_KEPT: Final = 256
+MIN_HASH_KEY_BYTES: Final = 16
+_STATIC_CONFIG: Final[Mapping[str, str]] = {
+    "python_enable_replacements": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "allow_unsigned_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "max_temp_directory_size": "0MB",
+    "max_expression_depth": "250",
+}
+
+
+class Session:
+    """Plans and runs the queries of one agreement."""
+
+    def __init__(self, spec: SessionSpec) -> None:
+        """Open the source and lock the engine.
+
+        Raises:
+            TrustnodeError: FIELD_FORMAT when the source cannot be read, OFFER_UNENFORCEABLE when the policy names
+                something the source does not have.
+        """
+        self._spec = spec
+        self._token = secrets.token_hex(16)
+        self._schema = f"g{self._token}"
+        self._second = SecondParser(self._schema)
+        self._connection = _connect(spec)
+        relations = self._open()
+        _lock(self._connection, spec)
+        self._planner = Planner(relations, spec.governed.aggregate, self._second, person=self._person_name)
+        self._plans: OrderedDict[tuple[str, str, date], tuple[Rewritten, Plan]] = OrderedDict()
+        self._check_relations(relations)
+
+    @property
+    def limits(self) -> RunLimits:
+        """What one query may use."""
+        return self._spec.limits
+
+    def interrupt(self) -> None:
+        """Stop the running query; called from another thread."""
+        self._connection.interrupt()
+
+    def plan(self, sql: str, parameters: tuple[Parameter, ...]) -> Plan:
+        """Check, rewrite and type a query without reading data."""
+        return self._planned(sql, parameters)[1]
+
+    def run(
+        self, sql: str, parameters: tuple[Parameter, ...], expected_sql: str
+    ) -> tuple[Plan, duckdb.DuckDBPyRelation]:
+        """The plan and what yields its rows.
+
+        Args:
+            sql: The consumer's text.
+            parameters: Values for its ``?``.
+            expected_sql: ``Plan.sql`` that was decided on; empty: none yet.
+
+        Raises:
+            TrustnodeError: STALE_VERSION when the plan is not the one that was decided on.
+        """
+        rewritten, plan = self._planned(sql, parameters)
+        if expected_sql and plan.sql != expected_sql:
+            raise error("STALE_VERSION", "the plan has changed since it was decided on; plan again")
+        return plan, self._connection.sql(rewritten.text)
+
+    def _planned(self, sql: str, parameters: tuple[Parameter, ...]) -> tuple[Rewritten, Plan]:
+        today = datetime.now(UTC).date()
+        key = (sql, repr(parameters), today)
+        if key in self._plans:
+            self._plans.move_to_end(key)
+            return self._plans[key]
+        rewritten = self._planner.rewrite(sql, parameters, today)
+        plan = Plan(
+            query=sql,
+            parameters=parameters,
+            sql=rewritten.text.replace(self._token, ""),
+            columns=_output(self._connection.sql(rewritten.text)),
+            columns_used=rewritten.columns_used,
+            ordered=rewritten.ordered,
+            content_digest=self._spec.content_digest,
+        )
+        self._plans[key] = rewritten, plan
+        if len(self._plans) > PLANS_KEPT:
+            self._plans.popitem(last=False)
+        return rewritten, plan
+
+    @property
+    def _person_name(self) -> str:
+        return f"p{self._token}"
+
+    def _open(self) -> list[Relation]:
+        connection, spec = self._connection, self._spec
+        with reading.readable():
+            reading.attach(connection, spec.source)
+            readers = reading.readers(connection, spec.source)
+        connection.execute(f'CREATE SCHEMA "{self._schema}"')
+        self._create_hash()
+        return [
+            self._open_table(number, table, readers.get(table.name, ""))
+            for number, table in enumerate(spec.governed.tables)
+        ]
+
+    def _create_hash(self) -> None:
+        """The keyed hash as a macro: its key stands in no text of a query."""
+        key = self._spec.hash_key
+        masks = [mask for table in self._spec.governed.tables for mask in table.masks]
+        if not any(mask.method in governing.KEYED_METHODS for mask in masks):
+            return
+        if len(key) < MIN_HASH_KEY_BYTES:
+            raise error("INTERNAL", "a keyed mask needs a key of this agreement")
+        prefix = reading.quoted_text(key.hex())
+        self._connection.execute(
+            f'CREATE MACRO "{self._schema}"."{governing.HASH_MACRO}"(v) AS sha256({prefix} || sha256({prefix} || v))'
+        )
+
+    def _open_table(self, number: int, table: GovernedTable, reader: str) -> Relation:
+        if not reader:
+            raise unenforceable(f"the source has no table {table.name}", table.name)
+        rule = self._spec.governed.aggregate
+        with reading.readable():
+            found = columns(reading.describe_reader(self._connection, table.name, reader).columns)
+        place = f"t{number}"
+        person = (rule.person, self._person_name) if rule is not None else None
+        select = governing.governed_select(table, found, schema=self._schema, place=place, person=person)
+        needed = governing.needed_columns(table, rule.person if rule else None)
+        self._create_place(place, table, found, sorted(needed), reader)
+        return Relation(table.name, governing.governed_schema(table, found), select, place)
+
+    def _create_place(
+        self, place: str, table: GovernedTable, found: Mapping[str, Column], needed: Sequence[str], reader: str
+    ) -> None:
+        name = f'"{self._schema}"."{place}"'
+        listed = ", ".join(reading.quoted_name(column) for column in needed)
+        if _loaded_bytes(self._connection, self._spec, reader) > self._spec.limits.load_bytes:
+            self._connection.execute(f"CREATE VIEW {name} AS SELECT {listed} FROM {reader}")
+            return
+        rows = f" WHERE {governing.row_filter(table.rows, found).sql('duckdb', identify=True)}" if table.rows else ""
+        try:
+            self._connection.execute(f"CREATE TABLE {name} AS SELECT {listed} FROM {reader}{rows}")
+        except duckdb.ConversionException as failure:
+            raise unenforceable("a value of the row filter does not fit its column", table.name) from failure
+
+    def _check_relations(self, relations: Sequence[Relation]) -> None:
+        """Bind each sub-select once, so that a policy that cannot be applied fails here and not at a consumer."""
+        for relation in relations:
+            text = relation.select.sql("duckdb", identify=True)
+            try:
+                self._connection.sql(f"{text} LIMIT 0").fetchall()
+            except duckdb.Error as failure:
+                raise unenforceable("a mask or the row filter does not fit the source", relation.name) from failure
+
+
+def _connect(spec: SessionSpec) -> duckdb.DuckDBPyConnection:
+    config: dict[str, str | bool | int | float | list[str]] = dict(_STATIC_CONFIG)
+    config["memory_limit"] = f"{spec.limits.memory_bytes}B"
+    config["threads"] = str(spec.limits.threads)
+    connection = duckdb.connect(":memory:", config=config)
+    # Not possible in the config above: the time zone setting comes with an extension that is loaded after it.
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, spec: SessionSpec) -> None:
+    """No file but those of the source, no setting, from here on."""
+    paths = ", ".join(reading.quoted_text(str(path)) for path in reading.files(spec.source))
+    connection.execute(f"SET allowed_paths = [{paths}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _loaded_bytes(connection: duckdb.DuckDBPyConnection, spec: SessionSpec, reader: str) -> int:
+    """Size of a table when it is uncompressed, estimated from what is known without reading it."""
+    if spec.source.kind == "parquet":
+        metadata = reader.replace("read_parquet(", "parquet_metadata(", 1)
+        row = connection.execute(f"SELECT sum(total_uncompressed_size) FROM {metadata}").fetchone()
+        return int(row[0] or 0) if row else 0
+    return sum(path.stat().st_size for path in reading.files(spec.source))
+
+
+def _output(relation: duckdb.DuckDBPyRelation) -> tuple[Column, ...]:
+    found = []
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        word = reading.type_word(str(kind))
+        if word is None:
+            raise invalid(f"the column {name[:64]} has a type that is not delivered; cast it")
+        found.append(_named(name, word))
+    return tuple(found)
+
+
+def _named(name: str, word: str) -> Column:
+    try:
+        return Column(name=name, type=word)
+    except ValueError as failure:
+        raise invalid("a column of the answer has a name that cannot be used; give it another with AS") from failure
