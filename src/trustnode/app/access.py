@@ -18,10 +18,9 @@ import msgspec
 
 from trustnode.app import catalog
 from trustnode.app.contract import parties_only
-from trustnode.app.peering import check_scope
 from trustnode.app.quota import Reservation, cover, reservations, reserve, rows_left
-from trustnode.app.submission import Answer, Submission, Unit, handles, record_entry
 from trustnode.app.streams import Frame, Stream, Window, pump
+from trustnode.app.submission import Answer, Submission, Unit, handles, record_entry
 from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
@@ -44,7 +43,7 @@ from trustnode.core.catalog import Binding, ProductState, Registration
 from trustnode.core.contract import Act, Agreement, AgreementState, Delegation, GrantState, at_least
 from trustnode.core.document import Document, Verified, decode, verify
 from trustnode.core.participant import ParticipantKey, domain_of
-from trustnode.core.peering import PeeringState
+from trustnode.core.peering import PeeringState, check_scope
 from trustnode.core.policy import compiled, odrl
 from trustnode.core.stream import FrameNote, chain_next, chain_start, frame_digest, plan_commitment, query_commitment
 from trustnode.engine.message import Plan, SessionSpec
@@ -411,7 +410,8 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
     fresh = fire(tx, ACCESS, fresh, "request", "C", facts, by=value.consumer, quiet=True)
     fresh = fire(tx, ACCESS, fresh, "allow", "K", facts, quiet=True)
     tx.log(
-        "agreement", state.id, "access.decide", access_id=admission.id, actor=pseudonym(value.consumer), decision="ALLOW",
+        "agreement", state.id, "access.decide", access_id=admission.id, actor=pseudonym(value.consumer),
+        decision="ALLOW",
         documents=(admission.request.digest,), contract_id=state.id, plan_commitment=admission.plan_commitment,
         query_commitment=value.query_commitment, to_state="STREAMING",
     )  # fmt: skip
@@ -457,7 +457,7 @@ async def _record_denial(venue: Venue, sender: Sender, ticket: Ticket, refusal: 
     try:
         value = decode(ticket.request, AccessRequest)
         state = await venue.store.read(lambda view: view.get(AgreementState, value.agreement))
-        party = state is not None and state.consumer == value.consumer and refusal.reason not in ("NOT_FOUND",)
+        party = state is not None and state.consumer == value.consumer and refusal.reason != "NOT_FOUND"
     except TrustnodeError:
         value, party = None, False
     fields: dict[str, Any] = {"reason_code": refusal.reason, "decision": "DENY", "documents": (ticket.request.digest,)}
@@ -727,7 +727,7 @@ async def _checked_here(venue: Venue, sender: Sender, ticket: Ticket) -> tuple[V
     value = request.value
     if value.home != venue.domain or value.consumer != sender.participant:
         raise error("NOT_FOUND", "no such agreement")
-    state = await venue.store.read(lambda view: parties_only(view, view.get(AgreementState, value.agreement), sender))
+    state = await venue.store.read(lambda view: parties_only(view.get(AgreementState, value.agreement), sender))
     if state.document != value.agreement_sha256 or state.provider_node != value.provider:
         raise error("NOT_FOUND", "no such agreement")
     if state.state != "PERFORMING":
@@ -929,7 +929,9 @@ async def _denied_there(
         if access is not None and access.state == "REQUESTED":
             fire(
                 tx, ACCESS, access, "deny", "K", AccessFacts(denied=True), cause=refusal.reason,
-                entry={"access_id": access.id, "reason_code": refusal.reason, "contract_id": state.id, "decision": "DENY"},
+                entry={
+                    "access_id": access.id, "reason_code": refusal.reason, "contract_id": state.id, "decision": "DENY",
+                },
             )  # fmt: skip
         return ""
 
@@ -1075,7 +1077,7 @@ async def receipt_of(venue: Venue, sender: Sender, access: str) -> tuple[AccessS
         agreement = view.get(AgreementState, state.agreement) if state else None
         if state is None:
             raise error("NOT_FOUND", "no such access")
-        parties_only(view, agreement, sender)
+        parties_only(agreement, sender)
         return state, view.document(state.receipt) if state.receipt else None
 
     return await venue.store.read(query)

@@ -359,7 +359,7 @@ async def prepare_listing_act(submission: Submission[Act]) -> Unit:
 async def publish_records(venue: Venue, listings: Sequence[str] = ()) -> None:
     """Sign and tell a catalogue record for each listing whose record is not the newest.
 
-    Called after a commit that changed listings, and for all of them at the start, so that a crash in between loses none.
+    Called after a commit that changed listings, and for all of them at the start: a crash in between loses none.
     """
     pending = await venue.store.read(lambda view: _unpublished(view, listings))
     for listing, record in pending:
@@ -541,7 +541,7 @@ def _check_supporting(
         return given + key_documents, []
     keys, brought = venue.keyring.with_documents(key_documents, venue.clock.now())
     for document in given:
-        kind: type[Registration] | type[Offer] = Registration if document.name == "registration" else Offer
+        kind: type[Registration | Offer] = Registration if document.name == "registration" else Offer
         verify(document, kind, keys, None)
     return given + key_documents, brought
 

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from trustnode.app import catalog
 from trustnode.app.participant import remember_foreign
 from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import fire
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
-from trustnode.core.catalog import Registration
+from trustnode.core.catalog import ProductState, Registration
 from trustnode.core.contract import (
     AGREEMENT,
     EVENT_OF,
@@ -43,11 +45,10 @@ from trustnode.core.contract import (
     check_mandate,
     default_grade,
 )
-from trustnode.core.document import Document, Required, Verified, decode, has_signature, pae, verify
+from trustnode.core.document import Document, Required, Verified, decode, has_signature, pae, seal, verify
 from trustnode.core.participant import ParticipantKey, domain_of
-from trustnode.core.peering import PeeringState
 from trustnode.core.policy import odrl
-from trustnode.errors import TrustnodeError, error
+from trustnode.errors import error
 from trustnode.store.unit import Tx, View
 
 DEFAULT_TERM_DAYS: Final = 5 * 365
@@ -171,7 +172,7 @@ async def _draft(
     """The agreement that this request would become: signed by us under a mandate, else waiting for the provider."""
     venue, value = submission.venue, submission.value
     provider = await _key(submission, offer.value.provider)
-    registration = await catalog_registration(venue, offer.value.product)
+    product, registration = await _registered(venue, offer.value.product)
     policy = odrl.agreement(
         offer.value.policy, target=offer.value.product, assigner=offer.value.provider, assignee=value.iss
     )
@@ -190,7 +191,7 @@ async def _draft(
         sign_mode="01",
         mandate=offer.digest if automatic else None,
         product=offer.value.product,
-        product_id=registration.product,
+        product_id=product.product_id,
         product_version=offer.value.product_version,
         right_granted="USE",
         policy=policy,
@@ -205,15 +206,9 @@ async def _draft(
         end_disposition="DESTROY",
         **venue.fields(venue.domain, consumer.value.iss),
     )
-    document = venue.sign(statement) if automatic else _unsigned(statement)
+    document = venue.sign(statement) if automatic else seal(statement)
     check_equals_offer(statement, offer.value, offer.digest)
     return document
-
-
-def _unsigned(statement: Agreement) -> Document:
-    from trustnode.core.document import seal
-
-    return seal(statement)
 
 
 def _party(venue: Venue, key: Verified[ParticipantKey]) -> Party:
@@ -240,16 +235,20 @@ def _end(venue: Venue, policy: odrl.Policy, start: str) -> str:
     return min(clock.text(ends), last) if ends else last
 
 
-async def catalog_registration(venue: Venue, handle: str) -> Registration:
-    """The registration in force of a product of ours.
+async def _registered(venue: Venue, handle: str) -> tuple[ProductState, Registration]:
+    """A product of ours and its registration in force.
 
     Raises:
         TrustnodeError: NOT_REGISTERED.
     """
-    document = await venue.store.read(lambda view: catalog.registration_document(view, handle))
-    if document is None:
+
+    def query(view: View) -> tuple[ProductState | None, Document | None]:
+        return view.get(ProductState, handle), catalog.registration_document(view, handle)
+
+    product, document = await venue.store.read(query)
+    if product is None or document is None:
         raise error("NOT_REGISTERED", f"{handle} is not registered here", product=handle)
-    return decode(document, Registration)
+    return product, decode(document, Registration)
 
 
 def _drafted(
@@ -260,16 +259,10 @@ def _drafted(
     value = decode(draft, Agreement)
     if value.mandate is None:
         waits = offer.value.provider
-        return tx.save(_replace(state, agreement=draft.digest, waits_for=waits))
+        return tx.save(msgspec.structs.replace(state, agreement=draft.digest, waits_for=waits))
     concluded = len(tx.find(AgreementState, product=value.product, offer_name=offer.value.name, limit=1_000_000))
     check_mandate(value, offer.value, tx.now, concluded)
     return _agree(tx, venue, state, draft, value, by=venue.domain)
-
-
-def _replace(state: NegotiationState, **changes: Any) -> NegotiationState:
-    import msgspec
-
-    return msgspec.structs.replace(state, **changes)
 
 
 def _agree(
@@ -302,7 +295,7 @@ async def sign(submission: Submission[Agreement]) -> Unit:
     _check_handed_over(venue, submission.sender, value)
     offer = verify(await submission.find(value.offer_sha256, "offer"), Offer, submission.keys, None)
     check_equals_offer(value, offer.value, offer.digest)
-    policy = venue.policies.load(value.policy)
+    venue.policies.load(value.policy)
     both = _has_both(submission)
     finalized = _final_message(venue, value, offer.digest) if both and value.provider_node == venue.domain else None
 
@@ -317,7 +310,7 @@ async def sign(submission: Submission[Agreement]) -> Unit:
             return Answer.of(state)
         state = _verified(tx, venue, state, submission.document, value)
         if finalized is not None:
-            return Answer.of(_in_force(tx, venue, state, submission.document, value, policy.counters, finalized))
+            return Answer.of(_in_force(tx, venue, state, submission.document, value, finalized))
         return Answer.of(state)
 
     return unit
@@ -371,11 +364,10 @@ def _final_message(venue: Venue, value: Agreement, offer: str) -> Document:
 
 
 def _in_force(
-    tx: Tx, venue: Venue, state: NegotiationState, document: Document, value: Agreement, counters: Sequence[Any],
+    tx: Tx, venue: Venue, state: NegotiationState, document: Document, value: Agreement,
     message: Document,
 ) -> NegotiationState:  # fmt: skip
     """FINALIZED at the provider's node: the agreement performs, its grant is active, the other side is told."""
-    del counters
     stored = _finalize(tx, state, document, value, by=venue.domain)
     if value.consumer_node != venue.domain:
         tx.send(value.consumer_node, message, object=state.id)
@@ -442,7 +434,7 @@ def activate(tx: Tx, agreement: AgreementState, value: Agreement) -> AgreementSt
 
 async def _finalized(submission: Submission[NegotiationMessage]) -> Unit:
     """The provider's node says that the agreement is in force."""
-    venue, value, sender = submission.venue, submission.value, submission.sender
+    value, sender = submission.value, submission.sender
 
     def unit(tx: Tx) -> Answer:
         state = tx.get(NegotiationState, value.negotiation)
@@ -453,7 +445,6 @@ async def _finalized(submission: Submission[NegotiationMessage]) -> Unit:
             return Answer.of(state)
         return Answer.of(_finalize(tx, state, document, decode(document, Agreement), by=value.iss))
 
-    del venue
     return unit
 
 
@@ -560,7 +551,7 @@ async def prepare_act(submission: Submission[Act]) -> Unit:
 
     def unit(tx: Tx) -> Answer:
         state = tx.get(AgreementState, act.object)
-        actor = _actor(state, act, sender, venue) if state else ""
+        actor = _actor(state, act, sender) if state else ""
         if state is None or not actor:
             raise error("NOT_FOUND", "no such agreement")
         stored = _ended(tx, state, act, actor, submission) if act.event == "end_early" else None
@@ -582,12 +573,11 @@ async def prepare_act(submission: Submission[Act]) -> Unit:
     return unit
 
 
-def _actor(state: AgreementState, act: Act, sender: Sender, venue: Venue) -> str:
+def _actor(state: AgreementState, act: Act, sender: Sender) -> str:
     """Provider, consumer, or the venue of either; a peer hands over acts of its own side only."""
     if sender.kind == "PEER" and domain_of(act.iss) != sender.domain:
         return ""
     roles = {state.provider: "P", state.consumer: "C", state.provider_node: "V", state.consumer_node: "V"}
-    del venue
     return roles.get(act.iss, "")
 
 
@@ -601,18 +591,11 @@ def _ended(tx: Tx, state: AgreementState, act: Act, actor: str, submission: Subm
             ending_signed_by=signed,
         )  # fmt: skip
     if state.state != "PERFORMING":
-        return tx.save(_replace_agreement(state, ending_signed_by=signed))
-    suspended = fire(
+        return tx.save(msgspec.structs.replace(state, ending_signed_by=signed))
+    return fire(
         tx, AGREEMENT, state, "suspend", "P" if actor == "P" else "K", AgreementFacts(), by=act.iss, cause="OWNER",
         documents=(submission.digest,), ending_signed_by=signed,
     )  # fmt: skip
-    return suspended
-
-
-def _replace_agreement(state: AgreementState, **changes: Any) -> AgreementState:
-    import msgspec
-
-    return msgspec.structs.replace(state, **changes)
 
 
 @handles(Delegation, "CLIENT")
@@ -634,13 +617,12 @@ async def delegate(submission: Submission[Delegation]) -> Unit:
     return unit
 
 
-def parties_only(view: View, state: AgreementState | None, sender: Sender) -> AgreementState:
+def parties_only(state: AgreementState | None, sender: Sender) -> AgreementState:
     """The agreement, for its parties, their nodes and the operator; the same answer to everybody else.
 
     Raises:
         TrustnodeError: NOT_FOUND.
     """
-    del view
     allowed = state is not None and (
         sender.kind in ("OPERATOR", "SELF")
         or (sender.kind == "CLIENT" and sender.participant in (state.consumer, state.provider))
@@ -649,19 +631,3 @@ def parties_only(view: View, state: AgreementState | None, sender: Sender) -> Ag
     if not allowed or state is None:
         raise error("NOT_FOUND", "no such agreement")
     return state
-
-
-def check_peer_open(view: View, domain: str) -> None:
-    """Refuse contracts with a venue that no peering opens.
-
-    Raises:
-        TrustnodeError: PEER_SUSPENDED, ROLE_NOT_ALLOWED.
-    """
-    from trustnode.app.peering import check_scope
-
-    check_scope(view.get(PeeringState, domain), "CONTRACT")
-
-
-def refused(reason: str) -> TrustnodeError:
-    """The refusal with that reason, for tables of reasons."""
-    return error(reason)

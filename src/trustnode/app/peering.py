@@ -18,12 +18,10 @@ from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import fire
 from trustnode.app.venue import Venue
 from trustnode.core.contract import Act
-from trustnode.core.document import Document, Verified, cosign, decode, pae, is_signature
+from trustnode.core.document import Document, Verified, cosign, decode, is_signature, pae
 from trustnode.core.identity import Card, accept_card, check_card, check_fingerprint, fingerprint
-from trustnode.core.lifecycle import State
 from trustnode.core.peering import (
     DEFAULT_SCOPES,
-    MIRRORED,
     PEERING,
     PeerAgreement,
     PeeringFacts,
@@ -37,7 +35,6 @@ from trustnode.vocabulary import NAMES
 
 UNCONFIRMED_PREFIX = "card-unconfirmed/"
 """Settings: digest of a card that was stored without a fingerprint; it opens nothing."""
-OPEN_STATES = frozenset({"APPROVED"})
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ async def receive_application(venue: Venue, caller_domain: str, card_document: D
         TrustnodeError: As ``check_new_card``; HASH_MISMATCH when the agreement names other cards.
     """
     card = await check_new_card(venue, card_document)
-    if caller_domain != card.value.trust_domain and caller_domain != venue.domain:
+    if caller_domain not in (card.value.trust_domain, venue.domain):
         raise error("IDENTITY_WRONG_DOMAIN", "a venue applies for itself")
     value = _check_agreement(venue, agreement, card)
     if not _signed_by_card(agreement, card):
@@ -234,7 +231,7 @@ def _held(view: View, domain: str) -> tuple[PeeringState, Document, Document]:
 @handles(PeerAgreement, "PEER")
 async def approve(submission: Submission[PeerAgreement]) -> Unit:
     """The venue we applied to confirms: the agreement now carries both signatures."""
-    venue, domain = submission.venue, submission.sender.domain
+    domain = submission.sender.domain
 
     def unit(tx: Tx) -> Answer:
         state = tx.get(PeeringState, domain)
@@ -252,7 +249,6 @@ async def approve(submission: Submission[PeerAgreement]) -> Unit:
         mirror_to_peer(tx, stored)
         return Answer.of(stored)
 
-    del venue
     return unit
 
 
@@ -334,20 +330,3 @@ async def follow_status(submission: Submission[Status]) -> Unit:
         return Answer(kind="peering", id=value.iss, state="NOTED")
 
     return unit
-
-
-def check_scope(state: PeeringState | State | None, scope: str) -> None:
-    """Refuse what a peering does not open.
-
-    Raises:
-        TrustnodeError: PEER_SUSPENDED, ROLE_NOT_ALLOWED.
-    """
-    if not isinstance(state, PeeringState) or state.state not in OPEN_STATES:
-        raise error("PEER_SUSPENDED", "no peering is in force with this venue")
-    if scope not in state.scopes:
-        raise error("ROLE_NOT_ALLOWED", f"the peering does not open {scope}")
-
-
-def mirrored(relation: str) -> str:
-    """The relation as the other side sees it."""
-    return MIRRORED[relation]

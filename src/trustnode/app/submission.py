@@ -31,9 +31,10 @@ from trustnode.core.document import (
 from trustnode.core.identity import Card, check_card
 from trustnode.core.lifecycle import State
 from trustnode.core.participant import ParticipantKey
+from trustnode.core.peering import PeeringState, check_scope
 from trustnode.core.states import KINDS
 from trustnode.errors import TrustnodeError, error
-from trustnode.store.unit import RefusalRecord, Tx
+from trustnode.store.unit import RefusalRecord, Tx, View
 
 MAX_SUPPORTING: Final = 64
 MAX_SUPPORTING_BYTES: Final = 3 * 1024 * 1024
@@ -211,12 +212,31 @@ async def _check(venue: Venue, sender: Sender, document: Document, supporting: t
     if sender.kind not in handler.senders:
         raise error("ROLE_NOT_ALLOWED", f"a {document.name} does not come from a {sender.kind.lower()}")
     _check_supporting(supporting)
+    if sender.kind == "PEER":
+        await venue.store.read(lambda view: _check_peer(view, sender.domain, document.name))
     now = venue.clock.now()
-    keys, brought = venue.keyring.with_documents(supporting, now)
+    # A key document is signed by the very key it introduces.
+    keys, brought = venue.keyring.with_documents((document, *supporting), now)
     verified = _verified(handler, kind, document, keys, now)
     _check_audience(venue, verified.value)
     _check_sender(venue, sender, verified.value)
     return Submission(venue, sender, verified, supporting_documents(supporting), keys, brought)
+
+
+SCOPES: Final[Mapping[str, str]] = {
+    "negotiation-message": "CONTRACT",
+    "agreement": "CONTRACT",
+    "act": "CONTRACT",
+    "receipt-ack": "ACCESS",
+}
+"""What a peering must open before a peer may hand over a document of this type; others need the peering alone."""
+
+
+def _check_peer(view: View, domain: str, name: str) -> None:
+    state = view.get(PeeringState, domain)
+    if name == "peer-agreement" or (name == "act" and state and state.state == "SUSPENDED"):
+        return
+    check_scope(state, SCOPES.get(name, ""))
 
 
 def _check_supporting(supporting: tuple[Document, ...]) -> None:
@@ -241,9 +261,9 @@ def _check_audience(venue: Venue, value: Statement) -> None:
 
 def _check_sender(venue: Venue, sender: Sender, value: Statement) -> None:
     """A client hands in what its own participant signed; anything else would be somebody acting in another's name."""
-    if sender.kind == "CLIENT" and value.iss not in (sender.participant, venue.domain):
-        if not isinstance(value, Agreement):
-            raise error("ROLE_NOT_ALLOWED", f"{sender.participant} may not hand in documents of {value.iss}")
+    own = value.iss in (sender.participant, venue.domain) or isinstance(value, Agreement)
+    if sender.kind == "CLIENT" and not own:
+        raise error("ROLE_NOT_ALLOWED", f"{sender.participant} may not hand in documents of {value.iss}")
 
 
 async def record_refusal(venue: Venue, sender: Sender, document: Document, refusal: TrustnodeError) -> None:

@@ -1,1 +1,1 @@
-"""The rules: bytes and a time go in, a verified value or an error comes out. No clock, socket, database or randomness."""
+"""The rules: bytes and a time go in, a verified value or an error comes out. No clock, socket or randomness."""

@@ -258,7 +258,7 @@ def _notice_over(facts: ProductFacts) -> tuple[str, str] | str | None:
 _signed = needs("signed", "SIGNATURE_INVALID")
 _reasons = needs("reasons_given", "FIELD_MISSING", "give the reasons")
 _ground = needs("ground", "FIELD_MISSING", "name the ground")
-_admissible = needs("admissible", "FIELD_MISSING", "an objection needs grounds, a signature and admission by the home node")
+_admissible = needs("admissible", "FIELD_MISSING", "an objection needs grounds, a signature and admission")
 _term_over = needs("term_over", "ILLEGAL_TRANSITION", "the term is not over")
 _unchanged = needs("rights_unchanged", "RIGHT_CONFLICT", "a change may not touch the rights")
 _right_held = needs("right_held", "RIGHT_MISSING")
@@ -440,7 +440,7 @@ def _personal_problems(document: Registration) -> Iterator[Exception]:
     if personal.processing == "ANONYMISED" and personal.method_sha256 is None:
         yield error("CATEGORY_FIELD_MISSING", "ANONYMISED needs a method statement", field="personal.method")
     if document.category in ("PERSONAL", "MIXED") and not personal.legal_basis:
-        yield error("CATEGORY_FIELD_MISSING", f"{document.category} data need a legal basis", field="personal.legal_basis")
+        yield error("CATEGORY_FIELD_MISSING", f"{document.category} data need a legal basis", field="legal_basis")
     if personal.legal_basis:
         check_word("LegalBasis", personal.legal_basis, "personal.legal_basis")
     if document.category in ("PUBLIC", "ENTERPRISE") and personal.kind != "NONE":

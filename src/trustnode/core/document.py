@@ -36,7 +36,8 @@ Salt = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$(?!\n)")]
 Time = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$(?!\n)")]
 """RFC 3339 UTC with exactly three fraction digits; texts of this form sort by time."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
-Uuid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$(?!\n)")]
+_UUID4 = "^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$(?!\n)"
+Uuid = Annotated[str, msgspec.Meta(pattern=_UUID4)]
 TrustDomain = Annotated[str, msgspec.Meta(pattern="^[a-z0-9._-]{1,255}$(?!\n)")]
 
 KeyUse = Literal["root", "evidence", "log", "witness", "order", "participant"]
@@ -116,7 +117,7 @@ class Signer(Protocol):
 class Statement(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"
 ):
-    """Common fields of everything that is signed (protocol 3.1.2). A subclass is one document type; its tag is its name."""
+    """Common fields of everything that is signed (protocol 3.1.2). A subclass is a document type, its tag the name."""
 
     max_bytes: ClassVar[int] = 64 * 1024
 

@@ -65,7 +65,9 @@ def check_name(name: str, field: str = "name") -> str:
         TrustnodeError: FIELD_FORMAT.
     """
     if not _NAME.match(name):
-        raise error("FIELD_FORMAT", f"{field}: {name!r} must be lower-case letters, digits and ._- (63 at most)", field=field)
+        raise error(
+            "FIELD_FORMAT", f"{field}: {name!r} must be lower-case letters, digits, ._- (63 at most)", field=field
+        )
     return name
 
 
@@ -95,7 +97,7 @@ def contract_id(level: str, subject: str, area: str, time: str, random8: str) ->
 
 def _area(area: str) -> str:
     if not re.match(r"[0-9]{4}\Z", area):
-        raise error("FIELD_FORMAT", "an area has four digits (GB/T 2260, or 00 and the GB/T 4754 division)", field="area")
+        raise error("FIELD_FORMAT", "an area has four digits (GB/T 2260, or 00 and GB/T 4754)", field="area")
     return area
 
 

@@ -144,12 +144,13 @@ def _choose(machine: Machine[F], rows: tuple[Row[F], ...], facts: F, causes: tup
     open_rows = [row for row in rows if _holds(row, facts, causes)]
     if not open_rows:
         raise error("ILLEGAL_TRANSITION", f"{machine.name}: no row for {rows[0].event} fits")
+    refused: str | tuple[str, str] = "ILLEGAL_TRANSITION"
     for row in open_rows:
         refusal = row.guard(facts) if row.guard else None
         if refusal is None:
             return row
-    reason, sentence = (refusal, "") if isinstance(refusal, str) else refusal
-    raise error(reason, sentence)
+        refused = refusal
+    raise error(*((refused, "") if isinstance(refused, str) else refused))
 
 
 def _holds(row: Row[F], facts: F, causes: tuple[str, ...]) -> bool:
@@ -183,7 +184,7 @@ def _causes(causes: tuple[str, ...], event: str, actor: str, cause: str) -> tupl
 def _lifted(causes: tuple[str, ...], actor: str, cause: str) -> tuple[str, ...]:
     matching = [c for c in causes if c.partition(":")[2] == cause]
     if not matching:
-        raise error("ILLEGAL_TRANSITION", f"no cause {cause or '(none)'} stands; there are: {', '.join(causes) or 'none'}")
+        raise error("ILLEGAL_TRANSITION", f"no cause {cause or '(none)'} stands, but: {', '.join(causes) or 'none'}")
     own = [c for c in matching if c[0] == actor or _RANK[actor] > _RANK[c[0]]]
     if not own:
         raise error("ROLE_NOT_ALLOWED", f"only who set {cause}, or a higher authority, may lift it")

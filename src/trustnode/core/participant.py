@@ -137,5 +137,5 @@ def check_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     unknown = sorted(set(roles) - ENROLLED_ROLES)
     if unknown or not roles:
         known = ", ".join(sorted(ENROLLED_ROLES))
-        raise error("VOCABULARY_UNKNOWN", f"role {unknown[0] if unknown else '(none)'} is not one of {known}", field="role")
+        raise error("VOCABULARY_UNKNOWN", f"role {[*unknown, '(none)'][0]} is not one of {known}", field="role")
     return tuple(sorted(set(roles)))

@@ -13,6 +13,7 @@ import msgspec
 
 from trustnode.core.document import Count, Digest, Required, Statement, Time, TrustDomain
 from trustnode.core.lifecycle import CAUSES_REMAIN, NO_CAUSE_LEFT, Machine, Row, State
+from trustnode.errors import error
 
 Relation = Literal["PARENT", "CHILD", "PEER"]
 MIRRORED: Final = {"PARENT": "CHILD", "CHILD": "PARENT", "PEER": "PEER"}
@@ -76,6 +77,18 @@ class PeeringState(State, kw_only=True, frozen=True):
     """Fingerprint that our operator compared; empty: UNCONFIRMED, opens nothing."""
     address: str = ""
     max_listings: int = 1_000_000
+
+
+def check_scope(state: PeeringState | None, scope: str = "") -> None:
+    """Refuse what a peering does not open.
+
+    Raises:
+        TrustnodeError: PEER_SUSPENDED when none is in force; ROLE_NOT_ALLOWED when ``scope`` is not part of it.
+    """
+    if state is None or state.state != "APPROVED":
+        raise error("PEER_SUSPENDED", "no peering is in force with this venue")
+    if scope and scope not in state.scopes:
+        raise error("ROLE_NOT_ALLOWED", f"the peering does not open {scope}")
 
 
 @dataclass(frozen=True)
