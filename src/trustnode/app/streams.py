@@ -20,8 +20,11 @@ from trustnode.core.lifecycle import State
 from trustnode.core.stream import FrameNote, chain_next, chain_start
 from trustnode.errors import TrustnodeError, error
 
+LOOK_S: Final = 1.0
 RECHECK_S: Final = 5.0
 """Every stream is decided again this often, for what no event announces."""
+PEER_SILENCE_S: Final = 10.0
+"""A stream to or from a venue that was silent this long ends (protocol 8.3)."""
 ACK_WAIT_S: Final = 60.0
 """Longest wait for an acknowledgement with two windows open."""
 T = TypeVar("T")
@@ -75,6 +78,8 @@ class Stream:
     salt: builtins.bytes
     window: Window | None = None
     """None: nobody acknowledges windows (the participant of this venue)."""
+    peer: str = ""
+    """The other node of the stream; empty where there is none."""
     recheck: Callable[[], Awaitable[None]] | None = None
     """Raises when the decision would be another one now."""
     frames: int = 0
@@ -200,6 +205,8 @@ class Streams:
     """Every running stream of the node, found by all it hangs on."""
 
     def __init__(self) -> None:
+        self.age_s: Callable[[str], float] = _always_fresh
+        """Seconds since a peer was last known to be there."""
         self._by_key: dict[str, set[Stream]] = {}
         self._running: dict[str, Stream] = {}
 
@@ -249,11 +256,20 @@ class Streams:
                 self.stop(rule.key(state), rule.reason, _why(kind, state))
 
     async def recheck_forever(self) -> None:
-        """Decide every stream again, every ``RECHECK_S`` seconds."""
+        """End streams of silent peers; decide every stream again, every ``RECHECK_S`` seconds."""
+        looks = 0
         while True:
-            await asyncio.sleep(RECHECK_S)
+            await asyncio.sleep(LOOK_S)
+            looks += 1
             for stream in tuple(self._running.values()):
-                await _recheck(stream)
+                if stream.peer and self.age_s(stream.peer) > PEER_SILENCE_S:
+                    stream.stop("PEER_UNREACHABLE", f"{stream.peer} has been silent for {PEER_SILENCE_S:.0f} s")
+                elif looks % int(RECHECK_S / LOOK_S) == 0:
+                    await _recheck(stream)
+
+
+def _always_fresh(_domain: str) -> float:
+    return 0.0
 
 
 async def _recheck(stream: Stream) -> None:

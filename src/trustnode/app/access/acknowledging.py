@@ -1,0 +1,147 @@
+"""What follows a delivery: acknowledgements, stops, receipts asked for, recovery after a crash (protocol 6.6, 6.7).
+
+Decides: whose word on a delivery counts, and that reservations left by a crash count as used. Leaves to others: the
+receipt itself (``serving``), our own acknowledgement as carrier (``carrying``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from trustnode.app.contract import parties_only
+from trustnode.app.submission import Answer, Submission, Unit, handles
+from trustnode.app.transition import fire, pseudonym
+from trustnode.app.venue import Sender, Venue
+from trustnode.core.access import (
+    ACCESS,
+    AccessFacts,
+    AccessState,
+    AckItem,
+    ReceiptAck,
+)
+from trustnode.core.contract import Act, AgreementState
+from trustnode.core.document import Document
+from trustnode.errors import error
+from trustnode.store.unit import Tx, View
+
+
+@handles(ReceiptAck, "CLIENT", "OPERATOR", "PEER")
+async def acknowledge(submission: Submission[ReceiptAck]) -> Unit:
+    """The carrier's or the participant's word on what it got."""
+    venue, value, sender = submission.venue, submission.value, submission.sender
+    for item in value.items:
+        running = venue.streams.get(item.access)
+        if running is not None and not item.final:
+            running.acknowledge(item.rows, item.bytes)
+
+    def unit(tx: Tx) -> Answer:
+        last: Answer | None = None
+        for item in value.items:
+            last = _acknowledged(tx, venue, sender, value, item, submission.document)
+        if last is None:
+            raise error("NOT_FOUND", "no such access")
+        return last
+
+    return unit
+
+
+def _acknowledged(tx: Tx, venue: Venue, sender: Sender, value: ReceiptAck, item: AckItem, document: Document) -> Answer:
+    access = tx.get(AccessState, item.access)
+    expected = {"CARRIER": access.consumer_node, "PARTICIPANT": access.consumer}[value.by] if access else ""
+    if access is None or value.iss != expected or (sender.kind == "PEER" and sender.domain != access.consumer_node):
+        raise error("NOT_FOUND", "no such access")
+    if not item.final:
+        kept = max(access.acked_frames, item.frames)
+        return Answer.of(
+            tx.save(
+                msgspec.structs.replace(
+                    access, acked_frames=kept, acked_rows=max(access.acked_rows, item.rows),
+                    acked_bytes=max(access.acked_bytes, item.bytes),
+                )
+            )
+        )  # fmt: skip
+    column = "carrier_ack" if value.by == "CARRIER" else "participant_ack"
+    if not getattr(access, column):
+        access = tx.save(msgspec.structs.replace(access, **{column: item.verdict}))
+        tx.log(
+            "agreement", access.agreement, "clearing.meter", access_id=access.id, documents=(document.digest,),
+            actor=pseudonym(value.iss), amount=item.rows, unit="rows", contract_id=access.agreement,
+        )  # fmt: skip
+    if venue.domain == access.consumer_node and access.provider_node != venue.domain and sender.kind != "PEER":
+        tx.send(access.provider_node, document, object=f"ack/{access.agreement}")
+    return Answer.of(access)
+
+
+async def prepare_act(submission: Submission[Act]) -> Unit:
+    """Stop a running access; what was delivered is settled by the stream itself."""
+    venue, act = submission.venue, submission.value
+    if act.event != "abort":
+        raise error("ILLEGAL_TRANSITION", f"an access has no step {act.event} from outside")
+    access = await venue.store.read(lambda view: view.get(AccessState, act.object))
+    state = await venue.store.read(lambda view: view.get(AgreementState, access.agreement)) if access else None
+    parties = (state.consumer, state.provider, venue.domain) if state else ()
+    if access is None or act.iss not in parties:
+        raise error("NOT_FOUND", "no such access")
+    stopped = venue.streams.stop(f"access:{access.id}", "CANCELLED", act.reason or f"stopped by {act.iss}")
+
+    def unit(tx: Tx) -> Answer:
+        current = tx.get(AccessState, act.object)
+        if current is None:
+            raise error("NOT_FOUND", "no such access")
+        if not stopped and current.state in ("REQUESTED", "PREPARING", "STREAMING", "PAUSED"):
+            current = fire(
+                tx, ACCESS, current, "abort", "K", AccessFacts(cause_named=True), by=act.iss, cause="CANCELLED",
+                documents=(submission.digest,), entry={"access_id": current.id},
+            )  # fmt: skip
+        return Answer.of(current)
+
+    return unit
+
+
+async def recover(venue: Venue) -> int:
+    """After a crash: accesses left in the middle end, their open reservations count as used (protocol 6.7).
+
+    Returns:
+        How many there were.
+    """
+    left = await venue.store.read(
+        lambda view: view.find(AccessState, state=("REQUESTED", "PREPARING", "STREAMING"), limit=100_000)
+    )
+    for access in left:
+        await venue.store.write(_recovering(access.id), event_id="", returns=str)
+    return len(left)
+
+
+def _recovering(access: str) -> Callable[[Tx], str]:
+    def unit(tx: Tx) -> str:
+        state = tx.get(AccessState, access)
+        if state is None or state.state not in ("REQUESTED", "PREPARING", "STREAMING"):
+            return ""
+        tx.settle(access, {held.key: held.amount for held in tx.reservations(access)})
+        fire(
+            tx, ACCESS, state, "abort", "K", AccessFacts(cause_named=True), cause="INTERNAL", ended_at=tx.now,
+            entry={"access_id": access, "reason_code": "INTERNAL", "contract_id": state.agreement},
+        )  # fmt: skip
+        return access
+
+    return unit
+
+
+async def receipt_of(venue: Venue, sender: Sender, access: str) -> tuple[AccessState, Document | None]:
+    """The receipt of an access, for its parties and their nodes.
+
+    Raises:
+        TrustnodeError: NOT_FOUND.
+    """
+
+    def query(view: View) -> tuple[AccessState, Document | None]:
+        state = view.get(AccessState, access)
+        agreement = view.get(AgreementState, state.agreement) if state else None
+        if state is None:
+            raise error("NOT_FOUND", "no such access")
+        parties_only(agreement, sender)
+        return state, view.document(state.receipt) if state.receipt else None
+
+    return await venue.store.read(query)

@@ -1,0 +1,339 @@
+"""Admission: every check of a request before anything is reserved (protocol 6.5, steps 1 to 9).
+
+Decides: who may ask what under which agreement, in which grade, and that the query is the one that was signed. Leaves
+to others: the durable decision (``decision``), the policy's own words (``core.policy``), planning (``engine``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from trustnode.app import catalog
+from trustnode.app.submission import record_entry
+from trustnode.app.transition import pseudonym
+from trustnode.app.venue import Sender, Venue
+from trustnode.core import clock
+from trustnode.core.access import (
+    MAX_QUERY_BYTES,
+    AccessRequest,
+    Query,
+)
+from trustnode.core.catalog import Binding, ProductState, Registration
+from trustnode.core.contract import Agreement, AgreementState, Delegation, GrantState, at_least
+from trustnode.core.document import Document, Keys, Verified, decode, verify
+from trustnode.core.participant import ParticipantKey, domain_of
+from trustnode.core.peering import PeeringState, check_scope
+from trustnode.core.policy import compiled, odrl
+from trustnode.core.stream import plan_commitment, query_commitment
+from trustnode.engine.message import Plan, SessionSpec
+from trustnode.engine.pool import Session
+from trustnode.engine.source import Source, data_version
+from trustnode.errors import TrustnodeError, error
+from trustnode.store.unit import RefusalRecord, View
+from trustnode.wire.convert import Ticket
+
+
+class Contract(NamedTuple):
+    """An agreement ready to be used: read once for each digest."""
+
+    value: Agreement
+    policy: compiled.CompiledPolicy
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A request that passed every check before the reservation (protocol 6.5, 1 to 9)."""
+
+    request: Verified[AccessRequest]
+    contract: Contract
+    state: AgreementState
+    key: Verified[ParticipantKey]
+    query: Query
+    session: Session
+    plan: Plan
+    zone: str
+    """Time zone of the product, in which windows of limits begin."""
+    salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+
+    @property
+    def id(self) -> str:
+        """The access id."""
+        return self.request.value.id
+
+    @property
+    def plan_commitment(self) -> str:
+        """Commitment to the regenerated SQL."""
+        return plan_commitment(self.salt, self.plan.sql)
+
+
+async def admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
+    """Check a request in the order of protocol 6.5 and plan it; a refusal is logged.
+
+    Raises:
+        TrustnodeError: The first check that did not hold.
+    """
+    try:
+        return await _admit(venue, sender, ticket)
+    except TrustnodeError as refusal:
+        await record_denial(venue, sender, ticket, refusal)
+        raise
+
+
+async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
+    request, keys, brought = verified_request(venue, ticket)
+    value = request.value
+    await venue.store.read(lambda view: _check_sender(view, venue, sender, value))
+    state, document = await venue.store.read(lambda view: _agreement(view, sender, value))
+    contract = _contract(document, venue.policies)
+    key = _key_of(venue, value.consumer, brought)
+    await _check_grade(venue, contract.value, request, ticket, keys)
+    query = _opened(value, ticket)
+    _check_operation(value, contract.policy)
+    decision = contract.policy.decide(policy_request(venue, value.purpose, value.operation, contract.value, key))
+    if decision.outcome != "ALLOW":
+        raise decision.refusal()
+    prepared = await venue.store.read(lambda view: prepared_product(view, contract.value.product))
+    session = await _session(venue, contract, state, prepared)
+    plan = await session.plan(query.sql, query.parameters)
+    return Admission(request, contract, state, key, query, session, plan, prepared.registration.zone)
+
+
+def verified_request(
+    venue: Venue, ticket: Ticket
+) -> tuple[Verified[AccessRequest], Keys, Sequence[Verified[ParticipantKey]]]:
+    """Check form, times and signature of a request; key documents that came along are checked on the way.
+
+    Returns:
+        The request, the lookup of keys used, and the key documents that were new.
+
+    Raises:
+        TrustnodeError: As ``document.verify``; FIELD_FORMAT when it lives too long.
+    """
+    now = venue.clock.now()
+    supporting = [ticket.key_document] if ticket.key_document else []
+    keys, brought = venue.keyring.with_documents(supporting, now)
+    request = verify(ticket.request, AccessRequest, keys, now)
+    if request.value.expires is None or request.value.expires > clock.shift(now, 360):
+        raise error("FIELD_FORMAT", "an access request lives at most 300 s", field="expires")
+    return request, keys, brought
+
+
+def _check_sender(view: View, venue: Venue, sender: Sender, value: AccessRequest) -> None:
+    """Steps 1 and 3: who carries this request, and is it a request to us."""
+    if value.provider != venue.domain:
+        raise error("IDENTITY_WRONG_DOMAIN", f"this request is for {value.provider}")
+    if domain_of(value.consumer) != value.home:
+        raise error("IDENTITY_WRONG_DOMAIN", "a consumer asks through its own venue")
+    if sender.kind == "PEER":
+        check_scope(view.get(PeeringState, sender.domain), "ACCESS")
+        if value.home != sender.domain:
+            raise error("IDENTITY_WRONG_DOMAIN", "a venue carries requests of its own participants")
+    elif sender.participant != value.consumer:
+        raise error("NOT_FOUND", "no such agreement")
+
+
+def _agreement(view: View, sender: Sender, value: AccessRequest) -> tuple[AgreementState, Document]:
+    """Step 5: the agreement by id and digest, in force, with this consumer and these nodes."""
+    state = view.get(AgreementState, value.agreement)
+    document = view.document(state.document) if state else None
+    if (
+        state is None
+        or document is None
+        or state.document != value.agreement_sha256
+        or state.consumer != value.consumer
+        or state.consumer_node != value.home
+        or (sender.kind == "PEER" and state.consumer_node != sender.domain)
+    ):
+        raise error("NOT_FOUND", "no such agreement")
+    check_usable(view, state)
+    return state, document
+
+
+def check_usable(view: View, state: AgreementState) -> None:
+    """Refuse an agreement that does not perform, or whose grant is over.
+
+    Raises:
+        TrustnodeError: GRANT_INVALID, GRANT_EXPIRED.
+    """
+    if state.state != "PERFORMING":
+        causes = ", ".join(cause.partition(":")[2] for cause in state.causes)
+        raise error("GRANT_INVALID", f"the agreement is {state.state}" + (f" ({causes})" if causes else ""))
+    grant = view.get(GrantState, state.id)
+    if grant is None or grant.state not in ("ACTIVE", "EXHAUSTED"):
+        raise error("GRANT_EXPIRED" if grant and grant.state == "EXPIRED" else "GRANT_INVALID")
+
+
+def _contract(document: Document, policies: Any) -> Contract:
+    value = _agreement_value(document.payload_type, document.payload)
+    return Contract(value, policies.load(value.policy))
+
+
+@lru_cache(maxsize=1024)
+def _agreement_value(payload_type: str, payload: bytes) -> Agreement:
+    return decode(Document(payload_type, payload), Agreement)
+
+
+def _key_of(venue: Venue, consumer: str, brought: Sequence[Verified[ParticipantKey]]) -> Verified[ParticipantKey]:
+    for key in brought:
+        if key.value.participant == consumer:
+            return key
+    known = venue.keyring.key_documents.get(consumer)
+    if known is None:
+        raise error("IDENTITY_UNKNOWN", "the key document of the consumer must come along")
+    return known
+
+
+async def _check_grade(
+    venue: Venue, agreement: Agreement, request: Verified[AccessRequest], ticket: Ticket, keys: Keys
+) -> None:
+    """Step 6: the grade stated is the grade there is, and enough."""
+    value = request.value
+    custody = decode_key(ticket, venue, value.consumer).custody
+    actual = "DELEGATED" if value.request_proof == "DELEGATED" else ("SIGNED" if custody == "HELD" else "CUSTODY")
+    if value.request_proof != actual:
+        raise error("REQUEST_PROOF_TOO_WEAK", f"this request is {actual}, not {value.request_proof}")
+    if not at_least(value.request_proof, agreement.request_proof_min):
+        raise error(
+            "REQUEST_PROOF_TOO_WEAK",
+            f"the agreement asks for {agreement.request_proof_min}, this is {value.request_proof}",
+        )
+    if value.request_proof == "DELEGATED":
+        _check_delegation(venue, value, ticket, keys)
+
+
+def decode_key(ticket: Ticket, venue: Venue, consumer: str) -> ParticipantKey:
+    """The key document that a ticket brings, or the one we hold."""
+    if ticket.key_document is not None:
+        return decode(ticket.key_document, ParticipantKey)
+    known = venue.keyring.key_documents.get(consumer)
+    if known is None:
+        raise error("IDENTITY_UNKNOWN", "the key document of the consumer must come along")
+    return known.value
+
+
+def _check_delegation(venue: Venue, value: AccessRequest, ticket: Ticket, keys: Keys) -> None:
+    if ticket.delegation is None or ticket.delegation.digest != value.delegation_sha256:
+        raise error("REQUEST_PROOF_TOO_WEAK", "a delegated request carries its delegation")
+    delegation = verify(ticket.delegation, Delegation, keys, venue.clock.now()).value
+    covered = (value.agreement, value.agreement_sha256) in delegation.agreements
+    if delegation.iss != value.consumer or delegation.home != value.home or not covered:
+        raise error("REQUEST_PROOF_TOO_WEAK", "the delegation does not cover this agreement")
+
+
+def _opened(value: AccessRequest, ticket: Ticket) -> Query:
+    """Step 8: the commitment opens to the query that came along."""
+    if (
+        len(ticket.query) > MAX_QUERY_BYTES * 3
+        or query_commitment(ticket.query_salt, ticket.query) != value.query_commitment
+    ):
+        raise error("HASH_MISMATCH", "the query is not the one that was signed")
+    try:
+        query = msgspec.json.decode(ticket.query, type=Query)
+    except msgspec.DecodeError as problem:
+        raise error("QUERY_INVALID", str(problem)[:200], field="query") from None
+    if query.to_bytes() != ticket.query:
+        raise error("MESSAGE_UNPARSABLE", "the query is not in canonical form", field="query")
+    return query
+
+
+def _check_operation(value: AccessRequest, policy: compiled.CompiledPolicy) -> None:
+    expected = "aggregate" if policy.aggregate_only else value.operation
+    if value.operation != expected:
+        raise error("DENIED", "aggregates only: this agreement delivers no rows")
+
+
+def policy_request(
+    venue: Venue, purpose: str, operation: str, agreement: Agreement | None, key: Verified[ParticipantKey],
+    start: str = "",
+) -> compiled.Request:  # fmt: skip
+    """The attributes of a decision: from certificate, registry, agreement and clock, never from the request."""
+    home = venue.keyring.cards.get(key.value.iss)
+    area = home.value.area if home else ""
+    now = venue.clock.now()
+    begun = agreement.start if agreement else (start or now)
+    return compiled.Request(
+        operation="aggregate" if operation == "aggregate" else "read",
+        purpose=purpose,
+        now=clock.moment(now),
+        start=clock.moment(begun),
+        consumer=key.value.participant,
+        roles=frozenset(key.value.roles),
+        venue=key.value.iss,
+        areas=frozenset({"CN", area[:2], area} - {""}),
+        assurance=frozenset({key.value.assurance} - {""}),
+    )
+
+
+class Prepared(NamedTuple):
+    """Product and source of an agreement, as the engine needs them."""
+
+    registration: Registration
+    source: Source
+
+
+async def _session(venue: Venue, contract: Contract, state: AgreementState, prepared: Prepared) -> Session:
+    key = venue.keyring.cards.get(state.consumer_node)
+    attributes = {"consumer_id": state.consumer, "consumer_area": key.value.area if key else ""}
+    return await open_session(venue, contract.value.policy, prepared, attributes, state.id)
+
+
+def prepared_product(view: View, handle: str) -> Prepared:
+    """The registration in force of a product, and how we reach its data.
+
+    Raises:
+        TrustnodeError: NOT_REGISTERED, SOURCE_UNCONFIRMED.
+    """
+    document = catalog.registration_document(view, handle)
+    product = view.get(ProductState, handle)
+    binding = view.document(product.binding) if product and product.binding else None
+    if document is None:
+        raise error("NOT_REGISTERED", f"{handle} is not registered now", product=handle)
+    if binding is None:
+        raise error("SOURCE_UNCONFIRMED", f"{handle} has no data at this node", product=handle)
+    return Prepared(decode(document, Registration), catalog.source_of(decode(binding, Binding)))
+
+
+async def open_session(
+    venue: Venue, policy: odrl.Policy, prepared: Prepared, attributes: Mapping[str, str], agreement: str
+) -> Session:
+    """A worker that sees the product as the policy lets this consumer see it."""
+    ready = venue.policies.load(policy)
+    table = prepared.registration.tables[0]
+    governed = ready.governed(table.columns, table=table.name, **attributes)
+    spec = SessionSpec(
+        agreement=agreement,
+        policy_digest=ready.digest,
+        data_version=await asyncio.to_thread(data_version, prepared.source),
+        source=prepared.source,
+        governed=governed,
+        hash_key=venue.mask_key(agreement),
+    )
+    return await venue.engine.session(spec)
+
+
+async def record_denial(venue: Venue, sender: Sender, ticket: Ticket, refusal: TrustnodeError) -> None:
+    """Log a denial in the agreement's chain when the caller is a party, else in the node's own chain."""
+    try:
+        value = decode(ticket.request, AccessRequest)
+        state = await venue.store.read(lambda view: view.get(AgreementState, value.agreement))
+        party = state is not None and state.consumer == value.consumer and refusal.reason != "NOT_FOUND"
+    except TrustnodeError:
+        value, party = None, False
+    fields: dict[str, Any] = {"reason_code": refusal.reason, "decision": "DENY", "documents": (ticket.request.digest,)}
+    if value is not None:
+        fields |= {"access_id": value.id}
+    record = RefusalRecord(
+        object_kind="agreement" if party and value else "node",
+        object=value.agreement if party and value else venue.domain,
+        event="access.deny",
+        caller=f"{sender.name}/{value.agreement if value else ''}",
+        fields=fields | {"actor": pseudonym(sender.name)},
+    )
+    await record_entry(venue, refusal, record)

@@ -1,0 +1,125 @@
+"""The decision: one durable unit that holds access row, reservation and entry (protocol 6.4, step 5).
+
+Decides: that nothing is handed over before this unit is on the disk, and what it reserves. Leaves to others: the
+checks before it (``admission``), what flows after it (``serving``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from trustnode.app.access.admission import Admission, check_usable
+from trustnode.app.quota import Reservation, cover, reserve, rows_left
+from trustnode.app.transition import fire, pseudonym
+from trustnode.app.venue import Venue
+from trustnode.core.access import (
+    ACCESS,
+    MAX_UNACKNOWLEDGED,
+    AccessFacts,
+    AccessState,
+)
+from trustnode.core.contract import AgreementState, GrantState
+from trustnode.errors import TrustnodeError, error
+from trustnode.store.unit import RefusalRecord, Tx
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What the decision unit made durable."""
+
+    seq: int
+    link: str
+    reserved: tuple[Reservation, ...]
+    rows_left: int | None
+    """Rows that the limits still allow; None: no limit."""
+
+
+async def decide(venue: Venue, admission: Admission, whole: Mapping[str, int] | None = None) -> Decided:
+    """One durable unit: access row, reservation, entry (protocol 6.4, step 5).
+
+    Args:
+        venue: The node.
+        admission: The request, checked and planned.
+        whole: Rows and bytes of an answer that is complete already; None where a stream begins.
+
+    Raises:
+        TrustnodeError: QUOTA_*, REPLAYED, GRANT_INVALID, PRECONDITION_OPEN.
+    """
+
+    def unit(tx: Tx) -> Decided:
+        return _decide(tx, venue, admission, whole)
+
+    return await venue.store.write(unit, event_id="", returns=Decided)
+
+
+def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int] | None) -> Decided:
+    state = tx.get(AgreementState, admission.state.id)
+    grant = tx.get(GrantState, admission.state.id)
+    value = admission.request.value
+    if state is None or grant is None:
+        raise error("NOT_FOUND", "no such agreement")
+    check_usable(tx, state)
+    _check_acknowledged(tx, state)
+    if tx.get(AccessState, admission.id) is not None:
+        raise _denial(admission, error("REPLAYED", "this request was answered before"))
+    try:
+        reserved = reserve(tx, admission.contract.policy.counters, admission.id, state.id, admission.zone)
+        left = rows_left(tx, reserved)
+        reserved = cover(tx, reserved, admission.id, whole)
+    except TrustnodeError as refusal:
+        raise _denial(admission, refusal) from None
+    facts = AccessFacts(
+        grant_active=True,
+        performing=True,
+        well_formed=True,
+        grade_sufficient=True,
+        refusal=None,
+        counters_reserved=True,
+    )
+    fresh = AccessState(
+        id=admission.id, document=admission.request.digest, agreement=state.id, product=state.product,
+        consumer=value.consumer, consumer_node=value.home, provider_node=venue.domain, purpose=value.purpose,
+        grade=value.request_proof, plan_commitment=admission.plan_commitment, stream_salt=admission.salt.hex(),
+        started_at=tx.now,
+    )  # fmt: skip
+    tx.keep(admission.request.document)
+    # Request, allow and prepared are one unit with one entry, `access.decide` (lifecycles 8).
+    fresh = fire(tx, ACCESS, fresh, "request", "C", facts, by=value.consumer, quiet=True)
+    fresh = fire(tx, ACCESS, fresh, "allow", "K", facts, quiet=True)
+    tx.log(
+        "agreement", state.id, "access.decide", access_id=admission.id, actor=pseudonym(value.consumer),
+        decision="ALLOW",
+        documents=(admission.request.digest,), contract_id=state.id, plan_commitment=admission.plan_commitment,
+        query_commitment=value.query_commitment, to_state="STREAMING",
+    )  # fmt: skip
+    end = tx.chain("agreement", state.id)
+    fire(tx, ACCESS, fresh, "prepared", "K", facts, quiet=True, decision_seq=end.seq, decision_link=end.link.hex())
+    return Decided(end.seq, end.link.hex(), reserved, left)
+
+
+def _check_acknowledged(tx: Tx, state: AgreementState) -> None:
+    """At most so many receipts without a final acknowledgement (protocol 6.6)."""
+    if state.consumer_node == state.provider_node:
+        return
+    waiting = tx.find(AccessState, agreement=state.id, state="DELIVERED", carrier_ack="", limit=MAX_UNACKNOWLEDGED)
+    if len(waiting) >= MAX_UNACKNOWLEDGED:
+        raise error("PRECONDITION_OPEN", "acknowledge the receipts of earlier reads first")
+
+
+def _denial(admission: Admission, refusal: TrustnodeError) -> TrustnodeError:
+    """The refusal with the entry that is due."""
+    refusal.record = RefusalRecord(
+        object_kind="agreement",
+        object=admission.state.id,
+        event="access.deny",
+        caller=f"{admission.request.value.consumer}/{admission.state.id}",
+        fields={
+            "reason_code": refusal.reason,
+            "decision": "DENY",
+            "access_id": admission.id,
+            "documents": (admission.request.digest,),
+            "actor": pseudonym(admission.request.value.consumer),
+        },
+    )
+    return refusal

@@ -1,0 +1,253 @@
+"""Serving: answer a request from our own data, as a stream or in one message, and settle it.
+
+Decides: what a stream hangs on, how rows are covered before they leave, what a receipt says. Leaves to others: moving
+frames (``streams``), running the plan (``engine``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from trustnode.app.access.admission import Admission, admit, policy_request, record_denial
+from trustnode.app.access.decision import Decided, decide
+from trustnode.app.quota import Reservation, cover, reservations, rows_left
+from trustnode.app.streams import Frame, Stream, Window, pump
+from trustnode.app.transition import fire
+from trustnode.app.venue import Sender, Venue
+from trustnode.core.access import (
+    ACCESS,
+    AccessFacts,
+    AccessHeader,
+    AccessState,
+    DecisionLink,
+    Meter,
+    Receipt,
+)
+from trustnode.core.contract import AgreementState
+from trustnode.core.document import Document, decode
+from trustnode.errors import TrustnodeError, error
+from trustnode.store.unit import Tx, View
+from trustnode.wire.convert import Ticket
+
+STREAM_LIFE_S: Final = 3600.0
+"""Longest a stream may run; what hangs longer is begun again (protocol 6.8)."""
+
+
+SMALL_BYTES: Final = 1 << 20
+
+
+class Sink(NamedTuple):
+    """Where a served or brokered stream goes; the transport is the caller's."""
+
+    header: Callable[[AccessHeader], Awaitable[None]]
+    """Sends what a reader needs before the first frame."""
+    frame: Callable[[bytes], Awaitable[None]]
+
+
+class Outcome(NamedTuple):
+    """How a stream ended: its receipt, and the failure that ended it early."""
+
+    receipt: Document
+    failure: TrustnodeError | None
+
+
+async def serve(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Outcome:
+    """Answer a request with a stream, from our own data.
+
+    Returns:
+        The receipt, and why the stream ended early if it did.
+
+    Raises:
+        TrustnodeError: Refused before the first byte.
+    """
+    admission = await admit(venue, sender, ticket)
+    decided = await decide(venue, admission)
+    stream = _stream(venue, sender, admission)
+    failure: TrustnodeError | None = None
+    try:
+        with venue.streams.running(stream):
+            await sink.header(_header(admission, decided))
+            await _run(venue, admission, decided, stream, sink)
+    except TrustnodeError as stopped:
+        failure = stopped
+    except asyncio.CancelledError:
+        await asyncio.shield(settle(venue, admission, decided, stream, error("CANCELLED", "the reader went away")))
+        raise
+    receipt = await settle(venue, admission, decided, stream, failure)
+    return Outcome(receipt, failure)
+
+
+def _header(admission: Admission, decided: Decided) -> AccessHeader:
+    return AccessHeader(
+        access=admission.id,
+        stream_salt=admission.salt.hex(),
+        decision_seq=decided.seq,
+        decision_link=decided.link,
+    )
+
+
+def _stream(venue: Venue, sender: Sender, admission: Admission) -> Stream:
+    state, ack = admission.state, admission.contract.value.ack
+    keys = {
+        f"access:{admission.id}",
+        f"agreement:{state.id}",
+        f"product:{state.product}",
+        f"participant:{state.consumer}",
+        f"participant:{state.provider}",
+    }
+    if sender.kind == "PEER":
+        keys.add(f"peer:{sender.domain}")
+    return Stream(
+        access=admission.id,
+        keys=frozenset(keys),
+        salt=admission.salt,
+        peer=sender.domain if sender.kind == "PEER" else "",
+        window=Window(ack.window_bytes, ack.window_rows) if sender.kind == "PEER" else None,
+        recheck=lambda: _recheck(venue, admission),
+    )
+
+
+async def _recheck(venue: Venue, admission: Admission) -> None:
+    """Decide a running stream again (odrl 3, rule 10)."""
+    state = await venue.store.read(lambda view: view.get(AgreementState, admission.state.id))
+    if state is None or state.state != "PERFORMING":
+        raise error("GRANT_INVALID", f"the agreement is {state.state if state else 'gone'}")
+    value = admission.request.value
+    request = policy_request(venue, value.purpose, value.operation, admission.contract.value, admission.key)
+    decision = admission.contract.policy.decide(request)
+    if decision.outcome != "ALLOW":
+        raise decision.refusal()
+
+
+async def _run(venue: Venue, admission: Admission, decided: Decided, stream: Stream, sink: Sink) -> None:
+    budget = Budget(venue, admission.id, decided.reserved)
+    frames = await admission.session.run(admission.plan, max_rows=decided.rows_left)
+    async with frames, asyncio.timeout(STREAM_LIFE_S):
+        await pump(frames, sink.frame, stream, before=budget.cover)
+
+
+@dataclass
+class Budget:
+    """Reserves rows and bytes in portions, always before they are handed over."""
+
+    venue: Venue
+    access: str
+    reserved: tuple[Reservation, ...]
+    used: dict[str, int] = field(default_factory=lambda: {"rows": 0, "bytes": 0})
+
+    async def cover(self, frame: Frame) -> None:
+        """Reserve further portions when this frame needs them.
+
+        Raises:
+            TrustnodeError: QUOTA_* when a limit is reached.
+        """
+        self.used["rows"] += frame.note.rows
+        self.used["bytes"] += len(frame.data)
+        if any(held.amount < self.used.get(held.unit, 0) for held in self.reserved):
+            self.reserved = await self.venue.store.write(self._unit, event_id="", returns=tuple[Reservation, ...])
+
+    def _unit(self, tx: Tx) -> tuple[Reservation, ...]:
+        return cover(tx, self.reserved, self.access, self.used)
+
+
+async def settle(
+    venue: Venue, admission: Admission, decided: Decided, stream: Stream, failure: TrustnodeError | None
+) -> Document:
+    """Give back what was not used, sign the receipt, log the end (protocol 6.4, step 9)."""
+    receipt = venue.sign(_receipt(venue, admission, decided, stream, failure))
+
+    def unit(tx: Tx) -> str:
+        return _settled(tx, admission, decided, stream, failure, receipt)
+
+    await venue.store.write(unit, event_id=f"settle/{admission.id}", returns=str)
+    return receipt
+
+
+def _receipt(
+    venue: Venue, admission: Admission, decided: Decided, stream: Stream, failure: TrustnodeError | None
+) -> Receipt:
+    agreement, now = admission.contract.value, venue.clock.now()
+    return Receipt(
+        access=admission.id,
+        request_sha256=admission.request.digest,
+        agreement=admission.state.id,
+        agreement_sha256=admission.state.document,
+        policy_sha256=admission.contract.policy.digest,
+        decision=DecisionLink(decided.seq, decided.link),
+        plan_commitment=admission.plan_commitment,
+        outcome="ABORTED" if failure else "COMPLETE",
+        cause=failure.reason if failure else "",
+        frames=stream.frames,
+        rows=stream.rows,
+        bytes=stream.bytes,
+        stream_salt=admission.salt.hex(),
+        stream_commitment=stream.commitment,
+        meter=(Meter("CALL", 1), Meter("ROW", stream.rows), Meter("BYTE", stream.bytes)),
+        cost_fen=agreement.price.cost_fen(rows=stream.rows),
+        started=admission.request.value.time if stream.frames == 0 else now,
+        ended=now,
+        path=admission.request.value.path,
+        **venue.fields(venue.domain, agreement.consumer_node),
+    )
+
+
+def _settled(
+    tx: Tx, admission: Admission, decided: Decided, stream: Stream, failure: TrustnodeError | None, receipt: Document
+) -> str:
+    state = tx.get(AccessState, admission.id)
+    if state is None:
+        raise error("NOT_FOUND", "no such access")
+    tx.keep(receipt)
+    used = {r.key: {"count": 1, "rows": stream.rows, "bytes": stream.bytes}[r.unit] for r in decided.reserved}
+    tx.settle(admission.id, used)
+    columns: dict[str, Any] = {
+        "frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes, "stream_commitment": stream.commitment,
+        "receipt": receipt.digest, "cost_fen": decode(receipt, Receipt).cost_fen, "ended_at": tx.now,
+        "cause": failure.reason if failure else "",
+    }  # fmt: skip
+    entry: dict[str, Any] = {
+        "access_id": admission.id, "contract_id": state.agreement, "amount": stream.rows, "unit": "rows",
+        "stream_commitment": stream.commitment,
+    }  # fmt: skip
+    facts = AccessFacts(receipt_signed=True, cause_named=True)
+    event = "abort" if failure else "complete"
+    extra = {"reason_code": failure.reason} if failure else {}
+    fire(tx, ACCESS, state, event, "K", facts, documents=(receipt.digest,), entry=entry | extra, **columns)
+    return receipt.digest
+
+
+class SmallRead(NamedTuple):
+    """A whole answer with its evidence."""
+
+    header: AccessHeader
+    frames: tuple[bytes, ...]
+    receipt: Document
+
+
+async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
+    """Answer a request in one message; larger answers are refused before anything is decided or counted.
+
+    Raises:
+        TrustnodeError: As ``serve``; QUERY_TOO_COSTLY when the answer is larger than 1 MiB.
+    """
+    admission = await admit(venue, sender, ticket)
+    left = await venue.store.read(lambda view: _rows_left(view, admission))
+    try:
+        answer = await admission.session.read(admission.plan, max_bytes=SMALL_BYTES, max_rows=left)
+    except TrustnodeError as refusal:
+        await record_denial(venue, sender, ticket, refusal)
+        raise
+    stream = Stream(admission.id, frozenset(), admission.salt)
+    for frame in answer.frames:
+        stream.count(frame.note, len(frame.data))
+    decided = await decide(venue, admission, {"rows": stream.rows, "bytes": stream.bytes})
+    receipt = await settle(venue, admission, decided, stream, None)
+    return SmallRead(_header(admission, decided), tuple(frame.data for frame in answer.frames), receipt)
+
+
+def _rows_left(view: View, admission: Admission) -> int | None:
+    wanted = reservations(admission.contract.policy.counters, admission.state.id, view.now, admission.zone)
+    return rows_left(view, wanted)
