@@ -64,7 +64,7 @@ def generous(facts: Any) -> Any:
     return replace(facts, **changes)
 
 
-@pytest.mark.parametrize(("machine", "states", "rows", "events", "illegal"), COUNTS, ids=lambda m: getattr(m, "name", ""))
+@pytest.mark.parametrize("machine, states, rows, events, illegal", COUNTS, ids=lambda m: getattr(m, "name", ""))
 def test_table_has_the_size_that_the_design_counts(
     machine: Machine[Any], states: int, rows: int, events: int, illegal: int
 ) -> None:
@@ -141,7 +141,9 @@ def test_a_cause_is_lifted_only_by_who_set_it_or_a_higher_authority() -> None:
     assert step(LISTING, held, "lift_cause", "X", generous(ListingFacts()), cause="VENUE").state == "LISTED"
 
 
-@given(st.lists(st.tuples(st.sampled_from("PVXK"), st.sampled_from(["OWNER", "VENUE", "PEER"])), min_size=1, max_size=8))
+@given(
+    st.lists(st.tuples(st.sampled_from("PVXK"), st.sampled_from(["OWNER", "VENUE", "PEER"])), min_size=1, max_size=8)
+)
 def test_an_agreement_resumes_exactly_when_its_last_cause_is_lifted(causes: list[tuple[str, str]]) -> None:
     state = State(id="x", state="PERFORMING", version=1)
     for actor, cause in causes:
@@ -178,6 +180,6 @@ REFUSED_ON_PURPOSE = [
 ]
 
 
-@pytest.mark.parametrize(("machine", "state", "event"), REFUSED_ON_PURPOSE, ids=lambda v: getattr(v, "name", v))
+@pytest.mark.parametrize("machine, state, event", REFUSED_ON_PURPOSE, ids=lambda v: getattr(v, "name", v))
 def test_steps_that_are_refused_on_purpose(machine: Machine[Any], state: str, event: str) -> None:
     assert (state, event) in machine.illegal_pairs

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from trustnode.core import clock
-from trustnode.core.document import Count, Digest, LongText, Required, Statement, Text, Time, Uuid
+from trustnode.core.document import Count, Digest, LongText, Required, Statement, Text, Time, Uuid, Version
 from trustnode.core.lifecycle import CAUSES_REMAIN, NO_CAUSE_LEFT, Machine, Row, State
 from trustnode.core.policy.schema import Column
 from trustnode.errors import error
@@ -122,7 +122,7 @@ class Listing(Statement, tag="listing", kw_only=True, frozen=True):
 
     listing: Uuid
     product: str
-    product_version: Annotated[int, msgspec.Meta(ge=1)]
+    product_version: Version
     venue: str
     """Trust domain of the venue that lists it."""
     visibility: Visibility
@@ -139,10 +139,10 @@ class CatalogRecord(Statement, tag="catalog-record", kw_only=True, frozen=True):
     """The origin says what is listed, for one version of one listing (protocol 9)."""
 
     listing: Uuid
-    listing_version: Annotated[int, msgspec.Meta(ge=1)]
+    listing_version: Version
     product: str
     product_id: str
-    product_version: Annotated[int, msgspec.Meta(ge=1)]
+    product_version: Version
     registration_sha256: Digest
     offers: Annotated[tuple[Digest, ...], msgspec.Meta(min_length=1, max_length=32)]
     visibility: Visibility

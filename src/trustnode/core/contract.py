@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from trustnode.core.catalog import Approval, needs
-from trustnode.core.document import Count, Digest, LongText, Required, Statement, Text, Time, Uuid
+from trustnode.core.document import Count, Digest, LongText, Required, Statement, Text, Time, Uuid, Version
 from trustnode.core.lifecycle import CAUSES_REMAIN, NO_CAUSE_LEFT, Machine, Row, State
 from trustnode.core.policy import odrl
 from trustnode.errors import error
@@ -78,7 +78,7 @@ class Offer(Statement, tag="offer", kw_only=True, frozen=True):
     product: Text
     """Handle."""
     product_id: str = ""
-    product_version: Annotated[int, msgspec.Meta(ge=1)]
+    product_version: Version
     provider: Text
     policy: odrl.Policy
     terms: LongText
@@ -176,7 +176,7 @@ class Agreement(Statement, tag="agreement", kw_only=True, frozen=True):
     """Digest of the offer whose mandate the provider's venue used."""
     product: Text
     product_id: str
-    product_version: Annotated[int, msgspec.Meta(ge=1)]
+    product_version: Version
     right_granted: str
     policy: odrl.Policy
     purpose: str

@@ -36,6 +36,7 @@ Salt = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$(?!\n)")]
 Time = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$(?!\n)")]
 """RFC 3339 UTC with exactly three fraction digits; texts of this form sort by time."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+Version = Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]
 _UUID4 = "^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$(?!\n)"
 Uuid = Annotated[str, msgspec.Meta(pattern=_UUID4)]
 TrustDomain = Annotated[str, msgspec.Meta(pattern="^[a-z0-9._-]{1,255}$(?!\n)")]
