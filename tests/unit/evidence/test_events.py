@@ -64,11 +64,15 @@ def test_an_agreement_begins_with_its_signature():
     assert EVENTS["contract.sign"].kinds == ("agreement",)
 
 
-def test_only_these_events_may_stand_in_the_node_chain_instead():
+def test_only_these_events_may_stand_in_chains_of_two_kinds():
     assert {name for name, event in EVENTS.items() if len(event.kinds) > 1} == {
         "access.deny",
+        "clearing.dispute",
+        "clearing.meter",
         "identity.register",
         "identity.revoke",
         "identity.update",
         "identity.verify",
+        "lifecycle.refuse",
     }
+    assert set(EVENTS["lifecycle.refuse"].kinds) == set(OBJECT_KINDS)

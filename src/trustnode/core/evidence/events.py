@@ -28,7 +28,9 @@ class Event(NamedTuple):
 
 
 # An own card is an `identity.update` of the node itself; a denial may name an agreement that does not exist here, and a
-# stranger must not be able to start a chain; what comes before `contract.sign` is the chain of the negotiation.
+# stranger must not be able to start a chain; what comes before `contract.sign` is the chain of the negotiation. A meter
+# reading or a dispute of one delivery belongs to its agreement, of a period to the peer; a refused step of an object
+# that exists stands where its steps stand.
 _ROWS: Final[tuple[tuple[str, tuple[ObjectKind, ...], str], ...]] = (
     ("identity", ("participant", "node"), "register update verify revoke"),
     ("peer", ("peer",), "apply approve reject amend suspend resume terminate"),
@@ -57,11 +59,12 @@ _ROWS: Final[tuple[tuple[str, tuple[ObjectKind, ...], str], ...]] = (
     ("custody", ("participant",), "act"),
     ("consent", ("participant",), "ask grant refuse withdraw expire replace"),
     ("crossborder", ("node",), "assess approve count export"),
-    ("clearing", ("peer",), "meter statement countersign dispute correct rule net settle settle_failed"),
+    ("clearing", ("peer", "agreement"), "meter dispute"),
+    ("clearing", ("peer",), "statement countersign correct rule net settle settle_failed"),
     ("supervision", ("node",), "inquire freeze cutoff ratelimit lift report"),
     ("incident", ("node",), "notify"),
     ("log", ("node",), "checkpoint cosign erase"),
-    ("lifecycle", ("node",), "refuse"),
+    ("lifecycle", ("node", "agreement", "negotiation", "product", "participant", "peer"), "refuse"),
     ("status", ("node",), "event"),
 )
 
