@@ -140,8 +140,13 @@ def issue_from_request(authority: Authority, csr: bytes, spiffe_id: str, now: st
 def make_client_key_and_csr() -> tuple[bytes, bytes]:
     """Make a participant's TLS key (PEM) and the request for its certificate (DER). The key stays here."""
     key = new_key()
+    return private_pem(key), make_csr(key)
+
+
+def make_csr(key: PrivateKey) -> bytes:
+    """Make a request (DER) for the certificate of a key; it names nobody, the issuer decides the name."""
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-    return private_pem(key), request.public_bytes(serialization.Encoding.DER)
+    return request.public_bytes(serialization.Encoding.DER)
 
 
 def renewal_time(certificate: x509.Certificate, numerator: int = 1, denominator: int = 2) -> str:
