@@ -72,6 +72,14 @@ class Node:
         """Call a method that answers with a stream."""
         return self.home.watch(method, fields, timeout_s=timeout_s)
 
+    async def stream(
+        self, method: str, *, timeout_s: float = STREAM_TIMEOUT_S, **fields: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """As ``watch``, for a loop that runs to the end or until it is left."""
+        async with self.watch(method, timeout_s=timeout_s, **fields) as answers:
+            async for answer in answers:
+                yield answer
+
     async def submit(self, document: Document, supporting: Sequence[Document] = ()) -> Submitted:
         """Hand in a signed document; durable when this returns."""
         answer = await self.call("DocumentService/SubmitDocument", document=document, supporting=list(supporting))

@@ -36,7 +36,7 @@ def to_value(message: Message) -> Any:
     return {field.name: _field_value(message, field) for field in message.DESCRIPTOR.fields}
 
 
-def _field_value(message: Message, field: FieldDescriptor) -> Any:
+def _field_value(message: Message, field: Any) -> Any:
     held = getattr(message, field.name)
     if _is_map(field):
         return dict(held)
@@ -47,13 +47,13 @@ def _field_value(message: Message, field: FieldDescriptor) -> Any:
     return _single(held, field)
 
 
-def _single(held: Any, field: FieldDescriptor) -> Any:
+def _single(held: Any, field: Any) -> Any:
     if field.type == _MESSAGE:
         return to_value(held)
     return _word(held, field) if field.type == _ENUM else held
 
 
-def _word(number: int, field: FieldDescriptor) -> str:
+def _word(number: int, field: Any) -> str:
     enumeration = field.enum_type
     known = enumeration.values_by_number.get(number)
     # Words of a newer version are unknown here, and unknown is the unspecified word.
@@ -80,7 +80,7 @@ def fill(message: Message, values: Mapping[str, Any]) -> Message:
     return message
 
 
-def _set(message: Message, field: FieldDescriptor, value: Any) -> None:
+def _set(message: Message, field: Any, value: Any) -> None:
     target = getattr(message, field.name)
     if _is_map(field):
         target.update(value)
@@ -109,6 +109,6 @@ def _fill_single(target: Any, value: Any) -> None:
         fill(target, value)
 
 
-def _is_map(field: FieldDescriptor) -> bool:
+def _is_map(field: Any) -> bool:
     kind = field.message_type if field.type == _MESSAGE else None
     return bool(kind is not None and kind.GetOptions().map_entry)

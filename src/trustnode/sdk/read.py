@@ -1,0 +1,375 @@
+"""Reading under an agreement: a query that runs when its rows are asked for, and a stream of batches.
+
+Decides: what one access is (one ``Table``, one ``Reader``), what is signed and sent, what happens when a stream ends
+early. Leaves to others: counting and the receipt (``delivery``), decoding (``decoding``), acknowledging (``acks``).
+Source: protocol 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+import msgspec
+
+from trustnode.core.access import REQUEST_LIFE_S, AccessHeader, AccessRequest, Query, Receipt
+from trustnode.core.document import Document, Verified, verify
+from trustnode.core.stream import SALT_BYTES, query_commitment
+from trustnode.errors import TrustnodeError, error
+from trustnode.sdk.decoding import need
+from trustnode.sdk.delivery import Delivery, check_receipt
+from trustnode.wire.convert import new_ticket
+
+if TYPE_CHECKING:
+    from trustnode.sdk.agreement import Agreement
+
+Parameter = str | int | bool | None
+SMALL_ROWS: Final = 1000
+RECEIPT_TRIES: Final = 25
+RECEIPT_PAUSE_S: Final = 0.2
+TOO_LARGE: Final = frozenset({"QUERY_TOO_COSTLY", "FIELD_TOO_LONG"})
+"""What a node answers to a small read whose result is not small: it is asked again as a stream."""
+_LIMIT: Final = re.compile(r"\blimit\s+([0-9]{1,9})\s*(offset\s+[0-9]+\s*)?;?\s*\Z", re.IGNORECASE)
+_AGGREGATE: Final = re.compile(r"\b(count|sum|avg|min|max|median|stddev|variance|quantile_cont)\s*\(", re.IGNORECASE)
+
+
+class Asked(NamedTuple):
+    """A request that was signed, and the ticket that carries it."""
+
+    request: Verified[AccessRequest]
+    ticket: bytes
+
+
+def looks_small(sql: str) -> bool:
+    """Whether the answer obviously fits into one message; a wrong guess costs one more call."""
+    limit = _LIMIT.search(sql)
+    return int(limit[1]) <= SMALL_ROWS if limit else bool(_AGGREGATE.search(sql))
+
+
+class Reader:
+    """One access as a stream of ``pyarrow.RecordBatch``: one pass, nothing kept.
+
+    Leaving it early ends the access; what was delivered is settled by its receipt.
+    """
+
+    def __init__(self, agreement: Agreement, query: Query, purpose: str, *, timeout_s: float, small: bool) -> None:
+        self._agreement = agreement
+        self._query = query
+        self._purpose = purpose
+        self._timeout_s = timeout_s
+        self._small = small
+        self._batches: AsyncGenerator[Any, None] | None = None
+        self._held: list[Any] = []
+        self._asked: Asked | None = None
+        self._delivery: Delivery | None = None
+        self._receipt: Verified[Receipt] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Reader of {self._agreement.short}: {self.rows} rows so far>"
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """Every batch, once."""
+        await self.open()
+        for batch in self._held:
+            yield batch
+        self._held = []
+        if self._batches is not None:
+            async for batch in self._batches:
+                yield batch
+
+    @property
+    def access(self) -> str:
+        """Identifier of the access; empty before it began."""
+        return self._asked.request.value.id if self._asked else ""
+
+    @property
+    def schema(self) -> Any:
+        """``pyarrow.Schema``; None before it came."""
+        return self._delivery.decoder.schema if self._delivery else None
+
+    @property
+    def rows(self) -> int:
+        """Rows delivered so far."""
+        return self._delivery.rows if self._delivery else 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes delivered so far."""
+        return self._delivery.size_bytes if self._delivery else 0
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What the providing venue signed; None until the access has ended."""
+        return self._receipt.value if self._receipt else None
+
+    @property
+    def receipt_document(self) -> Document | None:
+        """The receipt as it was signed."""
+        return self._receipt.document if self._receipt else None
+
+    @property
+    def cost(self) -> int | None:
+        """Fen owed for this access; None until it has ended."""
+        return self._receipt.value.cost_fen if self._receipt else None
+
+    async def open(self) -> None:
+        """Begin the access and wait for its schema.
+
+        Raises:
+            TrustnodeError: What the terms, the venue or the evidence refuse with.
+        """
+        if self._batches is None:
+            self._batches = self._read()
+            async for batch in self._batches:
+                self._held.append(batch)
+                break
+
+    async def aclose(self) -> None:
+        """End the access; waits for its receipt."""
+        if self._batches is not None:
+            await self._batches.aclose()
+
+    # --- inside
+
+    async def _read(self) -> AsyncGenerator[Any, None]:
+        agreement = self._agreement
+        await agreement.acks.flush(agreement.id)
+        await agreement.trust.prepare(agreement.connection, agreement.value.provider_node)
+        if self._small:
+            try:
+                batches = await self._read_small()
+            except TrustnodeError as problem:
+                if problem.reason not in TOO_LARGE:
+                    raise
+            else:
+                for batch in batches:
+                    yield batch
+                return
+        async with aclosing(self._stream()) as streamed:
+            async for batch in streamed:
+                yield batch
+
+    async def _read_small(self) -> list[Any]:
+        asked = self._asked = self._ask()
+        connection = self._agreement.connection
+        answer = await connection.home.read(asked.ticket, timeout_s=connection.timeout_s)
+        header = AccessHeader(
+            access=answer.access,
+            stream_salt=answer.stream_salt.hex(),
+            decision_seq=answer.decision_seq,
+            decision_link=answer.decision_link.hex(),
+        )
+        delivery = self._begin(header)
+        batches = await asyncio.to_thread(lambda: [delivery.take(frame) for frame in answer.frames])
+        await self._settle(answer.receipt)
+        return [batch for batch in batches if batch is not None]
+
+    async def _stream(self) -> AsyncGenerator[Any, None]:
+        asked = self._asked = self._ask()
+        try:
+            async with self._agreement.connection.home.do_get(asked.ticket, timeout_s=self._timeout_s) as stream:
+                header = await stream.header()
+                if header:
+                    self._begin(_header(header))
+                async for message in stream:
+                    batch = await asyncio.to_thread(self._counting().take, message)
+                    if batch is not None:
+                        yield batch
+                receipt = await stream.receipt()
+        except (TrustnodeError, asyncio.CancelledError, GeneratorExit):
+            await self._settle_early()
+            raise
+        await self._settle(receipt)
+
+    def _begin(self, header: AccessHeader) -> Delivery:
+        if self._asked is None or header.access != self._asked.request.value.id:
+            raise error("VERIFICATION_FAILED", "the node answered another request than ours", field="access")
+        self._delivery = Delivery(header)
+        return self._delivery
+
+    def _counting(self) -> Delivery:
+        if self._delivery is None:
+            raise error("VERIFICATION_FAILED", "data came before their evidence", field="access")
+        return self._delivery
+
+    async def _settle_early(self) -> None:
+        """The stream ended before its receipt: fetch it, and acknowledge what we got."""
+        if self._delivery is not None:
+            try:
+                await asyncio.shield(self._settle(None))
+            except TrustnodeError:
+                # The error that ended the stream says more; the receipt stays with GetReceipt.
+                return
+
+    async def _settle(self, document: Document | None) -> None:
+        """Check the receipt and acknowledge it; a difference is acknowledged too, then raised."""
+        agreement, delivery, asked = self._agreement, self._counting(), self._asked
+        document = document or await self._fetch_receipt()
+        if document is None or asked is None:
+            raise error("VERIFICATION_FAILED", "the node delivered without a receipt", access=self.access)
+        receipt = verify(document, Receipt, agreement.trust.keys, None)
+        check_receipt(receipt.value, asked.request, delivery.header)
+        self._receipt = receipt
+        item = delivery.item(receipt)
+        agreement.acks.add(agreement.id, agreement.value.provider_node, item)
+        await agreement.acks.try_flush()
+        if item.verdict == "DIFFERENT" or (item.verdict == "LESS" and receipt.value.outcome == "COMPLETE"):
+            message = f"the receipt says {receipt.value.rows} rows in {receipt.value.frames} frames, we got other data"
+            raise error("VERIFICATION_FAILED", message, access=self.access)
+
+    async def _fetch_receipt(self) -> Document | None:
+        """Ask for a receipt that did not come with the stream; it may still be in the making."""
+        for _ in range(RECEIPT_TRIES):
+            try:
+                answer = await self._agreement.connection.call("AccessService/GetReceipt", access=self.access)
+            except TrustnodeError as problem:
+                if not problem.retryable:
+                    raise
+            else:
+                if answer["receipt"] is not None:
+                    found: Document = answer["receipt"]
+                    return found
+            await asyncio.sleep(RECEIPT_PAUSE_S)
+        return None
+
+    def _ask(self) -> Asked:
+        """Sign a request; each one is used once."""
+        agreement, profile = self._agreement, self._agreement.connection.profile
+        salt, content = secrets.token_bytes(SALT_BYTES), self._query.to_bytes()
+        value = agreement.value
+        request = AccessRequest(
+            agreement=agreement.id,
+            agreement_sha256=agreement.document.digest,
+            consumer=profile.participant,
+            home=profile.venue,
+            provider=value.provider_node,
+            purpose=self._purpose,
+            operation=agreement.operation,
+            query_commitment=query_commitment(salt, content),
+            request_proof="SIGNED" if profile.settings.custody == "HELD" else "CUSTODY",
+            **profile.fields(profile.venue, value.provider_node, life_s=REQUEST_LIFE_S),
+        )
+        document = profile.sign(request)
+        ticket = new_ticket(document, content, salt, profile.key_document)
+        return Asked(Verified(request, document, ()), ticket.raw)
+
+
+class Table:
+    """A query that has not run. The first conversion runs it once, as one access, and keeps the rows.
+
+    ``repr``, completion and a notebook's display read nothing. ``run`` makes a new access.
+    """
+
+    def __init__(self, agreement: Agreement, query: Query, purpose: str, *, timeout_s: float) -> None:
+        self._agreement = agreement
+        self._query = query
+        self._purpose = purpose
+        self._timeout_s = timeout_s
+        self._reading = asyncio.Lock()
+        self._reader: Reader | None = None
+        self._kept: Any = None
+
+    def __repr__(self) -> str:
+        state = "not read" if self._kept is None else f"{self._kept.num_rows} rows"
+        return f"<Table of {self._agreement.short}, {state}: {self.sql[:60]}>"
+
+    @property
+    def sql(self) -> str:
+        """The query."""
+        return self._query.sql
+
+    @property
+    def access(self) -> str:
+        """Identifier of the access; empty while nothing was read."""
+        return self._reader.access if self._reader else ""
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """The receipt of the access, signed by the providing venue, acknowledged by us; None while nothing was read."""
+        return self._reader.receipt if self._reader else None
+
+    @property
+    def receipt_document(self) -> Document | None:
+        """The receipt as it was signed."""
+        return self._reader.receipt_document if self._reader else None
+
+    @property
+    def cost(self) -> int | None:
+        """Fen owed for the access; None while nothing was read."""
+        return self._reader.cost if self._reader else None
+
+    @property
+    def noise(self) -> None:
+        """95 % half-widths of noised columns; None: nothing is noised."""
+        return None
+
+    @property
+    def kept(self) -> Any:
+        """The ``pyarrow.Table`` that was read; None while nothing was."""
+        return self._kept
+
+    async def run(self) -> Table:
+        """Make a new access with the same query, and read it."""
+        fresh = Table(self._agreement, self._query, self._purpose, timeout_s=self._timeout_s)
+        await fresh.to_arrow()
+        return fresh
+
+    async def to_arrow(self) -> Any:
+        """The rows as ``pyarrow.Table``.
+
+        Raises:
+            TrustnodeError: What the terms, the venue or the evidence refuse with; nothing is kept then.
+        """
+        async with self._reading:
+            if self._kept is None:
+                self._kept = await self._read()
+        return self._kept
+
+    async def to_pandas(self) -> Any:
+        """The rows as ``pandas.DataFrame``."""
+        need("pandas")
+        return (await self.to_arrow()).to_pandas()
+
+    async def to_polars(self) -> Any:
+        """The rows as ``polars.DataFrame``."""
+        polars = need("polars")
+        return polars.from_arrow(await self.to_arrow())
+
+    async def _read(self) -> Any:
+        pa = need("pyarrow")
+        small = looks_small(self.sql)
+        reader = Reader(self._agreement, self._query, self._purpose, timeout_s=self._timeout_s, small=small)
+        self._reader = reader
+        async with reader:
+            batches = [batch async for batch in reader]
+        return pa.Table.from_batches(batches, schema=reader.schema)
+
+
+def make_query(sql: str, parameters: Sequence[Parameter]) -> Query:
+    """Bound a query before it is signed.
+
+    Raises:
+        TrustnodeError: FIELD_FORMAT.
+    """
+    try:
+        return msgspec.convert({"sql": sql, "parameters": tuple(parameters)}, Query)
+    except msgspec.ValidationError as problem:
+        raise error("FIELD_FORMAT", f"query: {problem}", field="sql") from None
+
+
+def _header(content: bytes) -> AccessHeader:
+    try:
+        return msgspec.json.decode(content, type=AccessHeader)
+    except msgspec.DecodeError:
+        raise error("VERIFICATION_FAILED", "the node's access header cannot be read", field="access") from None
