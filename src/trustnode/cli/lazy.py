@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 ALIASES: Final[Mapping[str, str]] = {"ls": "list", "enroll": "enrol"}
 
@@ -76,11 +77,22 @@ class Group(LazyGroup):
     command_class = Command
 
 
+class ListingGroup(Group):
+    """A noun that lists when no verb is named."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, invoke_without_command=True, **options)
+        self.params.extend(common_options())
+
+
 def common_options() -> list[click.Parameter]:
     """``--home``, ``--profile``, ``--json``, ``--quiet``, ``--debug``, ``--lang``."""
 
     def keep(ctx: click.Context, parameter: click.Parameter, value: object) -> None:
-        ctx.ensure_object(dict)[parameter.name] = value
+        found, name = ctx.ensure_object(dict), str(parameter.name)
+        is_given = ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+        if is_given or name not in found:  # a group has these options too, and its command must not undo them
+            found[name] = value
 
     def option(*names: str, **settings: Any) -> click.Option:
         return click.Option(names, expose_value=False, callback=keep, **settings)

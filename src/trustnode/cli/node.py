@@ -6,13 +6,19 @@ Decides: what an operator types and sees. Leaves to others: everything a node do
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from trustnode.cli import asking, exit_status, output, session
 from trustnode.cli.lazy import Command
 from trustnode.errors import error
+
+if TYPE_CHECKING:
+    from trustnode.core.identity.card import Level
 
 
 def _target() -> Path:
@@ -35,37 +41,44 @@ def _target() -> Path:
 @click.option("--trust-domain", required=True, help="Name of the venue in the network, for ever.")
 @click.option("--listen", default="127.0.0.1:7443", show_default=True, help="Address and port.")
 @click.option("--dns", multiple=True, help="A further name that stock clients verify; may be repeated.")
-@click.option(
-    "--authority", type=click.Choice(["own", "csr"]), default="own", help="csr: a request, for an offline root."
-)
+@click.option("--endpoint", "endpoints", multiple=True, help="host:port that the card names; default: --listen.")
 def init(
-    venue: str,
-    level: str,
-    area: str,
-    subject: str,
-    trust_domain: str,
-    listen: str,
-    dns: tuple[str, ...],
-    authority: str,
-) -> None:
+    venue: str, level: str, area: str, subject: str, trust_domain: str, listen: str, dns: tuple[str, ...],
+    endpoints: tuple[str, ...],
+) -> None:  # fmt: skip
     """Make the folder of a node. Never overwrites a key; a second run changes nothing."""
     from trustnode import node
 
     home = _target()
-    fresh = not (home / asking.CONFIGURATION).exists()
-    made = node.initialise(home, venue, level, area, subject, trust_domain, listen, dns, authority)
-    data = {"home": str(home), "node_id": made.node_id, "created": fresh, "root_key": (home / "root.key").exists()}
+    made = node.initialise(
+        home,
+        venue=venue,
+        level=cast("Level", level),
+        area=area,
+        subject=subject,
+        trust_domain=trust_domain,
+        listen=listen,
+        dns=dns,
+        endpoints=endpoints,
+    )
+    root_is_here = (home / "root.key").exists()
+    data = {
+        "home": str(home),
+        "node_id": made.node_id,
+        "fingerprint": made.fingerprint,
+        "made": list(made.made),
+        "root_key": root_is_here,
+    }
     what = "(commented), venue authority, node certificate, evidence, log and witness keys, database"
-    first = (
-        f"created  {home / asking.CONFIGURATION} {what}"
-        if fresh
-        else f"exists   {home / asking.CONFIGURATION}: nothing was changed"
-    )
+    created = f"created  {home / asking.CONFIGURATION} {what}"
+    news = f"made {', '.join(made.made)}" if made.made else "nothing was changed"
+    kept = f"exists   {home / asking.CONFIGURATION}: {news}"
     root = f"root     {home / 'root.key'} signs the venue card and nothing else: move it off this machine"
-    node_line = f"node     {made.node_id} (provisional until its parent confirms it)"
-    output.show(
-        data, first, *([root] if data["root_key"] else []), f"{node_line}      next: trustnode start --home {home}"
+    place = (
+        f"node     {made.node_id} (provisional until its parent confirms it)      next: trustnode start --home {home}"
     )
+    is_new = asking.CONFIGURATION in made.made
+    output.show(data, created if is_new else kept, *([root] if root_is_here else []), place)
 
 
 @click.command(cls=Command)
@@ -74,6 +87,7 @@ def init(
 def start(listen: str | None, log_level: str | None) -> None:
     """Run the node in the foreground. SIGTERM drains, SIGHUP reloads; refuses a home already in use."""
     home = asking.home()
+    began = time.monotonic()
     try:
         from trustnode import node
     except ImportError as missing:
@@ -81,7 +95,26 @@ def start(listen: str | None, log_level: str | None) -> None:
         raise error(
             "USAGE", f"this installation is the client alone ({missing.name} is missing)", next_step=step
         ) from None
-    node.run(home, {"node.listen": listen, "log.level": log_level})
+    node.run(home, {"node.listen": listen, "log.level": log_level}, ready=lambda running: _ready(running, began))
+
+
+def _ready(running: Any, began: float) -> None:
+    """Say that the node serves: one line, on stdout, for people and for whoever waits for it."""
+    settings = running.config.node
+    address = f"{settings.listen.rpartition(':')[0]}:{running.port}"
+    took = time.monotonic() - began
+    peers = len(running.venue.keyring.cards) - 1
+    data = {
+        "trust_domain": settings.trust_domain,
+        "address": address,
+        "seconds": f"{took:.1f}",
+        "entries": running.entries,
+        "peers": peers,
+    }
+    entries = f"log {running.entries:,} {'entry' if running.entries == 1 else 'entries'}"
+    words = f"{settings.level} {settings.area}, {entries}, {output.count(peers, 'peer')}"
+    output.show(data, f"{settings.trust_domain} ready on {address} in {took:.1f} s: {words}")
+    sys.stdout.flush()
 
 
 @click.command(cls=Command)
@@ -98,9 +131,9 @@ def reload() -> None:
     """Read configuration, certificates and keys again; nothing changes if anything cannot be used."""
     with session.operator() as node:
         done = node.reload()
-    lines = [f"changed  {name}" for name in done.changed] or ["nothing changed"]
-    lines += [f"later    {name} takes effect at the next start" for name in done.needs_restart]
-    output.show({"changed": list(done.changed), "needs_restart": list(done.needs_restart)}, *lines)
+    lines = [f"changed  {name}" for name in done["changed"]] or ["nothing changed"]
+    lines += [f"later    {name} takes effect at the next start" for name in done["needs_restart"]]
+    output.show(done, *lines)
 
 
 @click.command(cls=Command)
@@ -112,7 +145,7 @@ def status(ctx: click.Context) -> None:
     with session.operator() as node:
         found = node.status()
     output.show(status_view.data(found), *status_view.lines(found))
-    ctx.exit(exit_status.ALARMS if found.alarms else exit_status.DONE)
+    ctx.exit(exit_status.ALARMS if found["alarms"] else exit_status.DONE)
 
 
 @click.command(cls=Command)
@@ -120,6 +153,6 @@ def status(ctx: click.Context) -> None:
 def healthcheck(ctx: click.Context) -> None:
     """Exit 0 if the node serves, 9 if it is read-only, 6 if it does not; for probes."""
     with session.operator() as node:
-        state = node.status().state
+        state = str(node.status()["state"])
     output.show({"state": state, "ok": state == "SERVING"}, state)
     ctx.exit({"SERVING": exit_status.DONE, "READ_ONLY": exit_status.ALARMS}.get(state, 6))

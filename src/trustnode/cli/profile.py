@@ -1,0 +1,179 @@
+"""``trustnode profile`` and ``trustnode keys``.
+
+Decides: what is shown of a profile and of keys; never a private key. Leaves to others: files (``sdk``, ``keys``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trustnode.cli import asking, output, source
+from trustnode.cli.lazy import Group
+from trustnode.errors import TrustnodeError
+
+if TYPE_CHECKING:
+    from trustnode.sdk.profile import Profile
+
+
+@click.group(cls=Group)
+def profile() -> None:
+    """Who you are."""
+
+
+@profile.command()
+@click.argument("name", required=False)
+@click.option("--adbc", "form", flag_value="adbc", help="Settings for an ADBC client, to paste.")
+@click.option("--jdbc", "form", flag_value="jdbc", help="Settings for a JDBC client, to paste.")
+def show(name: str | None, form: str | None) -> None:
+    """Show a profile: venue, address, keys and when they end."""
+    from trustnode.sdk.profile import Profile
+
+    found = Profile.open(name or asking.profile())
+    if form is not None:
+        settings = adbc(found) if form == "adbc" else {"url": jdbc(found)}
+        output.show(settings, *(f"{key} = {value!r}" for key, value in settings.items()))
+        return
+    data = _data(found)
+    output.show(data, *output.pairs((key.replace("_", " "), _text(value)) for key, value in data.items()))
+
+
+def _data(found: Profile) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "participant": found.participant,
+        "venue": found.venue,
+        "addresses": list(found.settings.addresses),
+        "fingerprint": found.settings.fingerprint,
+        "roles": list(found.settings.roles),
+        "custody": found.settings.custody,
+        "folder": str(found.folder),
+        "certificate_ends": _end_of(found),
+    }
+
+
+def _end_of(found: Profile) -> str:
+    from trustnode.core import clock
+
+    return clock.text(found.credential.leaf.not_valid_after_utc)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    text = str(value)
+    return output.local_time(text) if len(text) == 24 and text.endswith("Z") else text
+
+
+def _roots(found: Profile) -> Path:
+    """The venue's roots as a file: stock clients read them from one."""
+    from trustnode.sdk.connection import target
+    from trustnode.sdk.profile import replace_file
+
+    path = found.folder / "roots.pem"
+    replace_file(path, target(found).roots_pem)
+    return path.resolve()
+
+
+def adbc(found: Profile) -> dict[str, str]:
+    """Settings of an ADBC Flight SQL client; those that end in ``_file`` take the content of the file."""
+    from trustnode.core.identity import node_dns
+
+    folder = found.folder.resolve()
+    prefix = "adbc.flight.sql.client_option"
+    return {
+        "uri": f"grpc+tls://{found.settings.addresses[0]}",
+        f"{prefix}.tls_override_hostname": node_dns(found.venue),
+        f"{prefix}.tls_root_certs_file": str(_roots(found)),
+        f"{prefix}.mtls_cert_chain_file": str(folder / "client.pem"),
+        f"{prefix}.mtls_private_key_file": str(folder / "client.key"),
+    }
+
+
+def jdbc(found: Profile) -> str:
+    """URL of the Arrow Flight SQL JDBC driver."""
+    folder = found.folder.resolve()
+    options = {
+        "useEncryption": "true",
+        "tlsRootCerts": str(_roots(found)),
+        "clientCertificate": str(folder / "client.pem"),
+        "clientKey": str(folder / "client.key"),
+    }
+    query = "&".join(f"{key}={value}" for key, value in options.items())
+    return f"jdbc:arrow-flight-sql://{found.settings.addresses[0]}/?{query}"
+
+
+@click.group(cls=Group)
+def keys() -> None:
+    """Keys: which there are, and when they end."""
+
+
+@keys.command()
+def status() -> None:
+    """List the keys of your node, or of your profile."""
+    rows = _node_keys() if asking.is_operator() else _profile_keys()
+    items = [
+        {"key": key, "kind": kind, "id": mark, "until": until, "file": file} for key, kind, mark, until, file in rows
+    ]
+    lines = output.table(
+        ("KEY", "KIND", "ID", "UNTIL"),
+        [(key, kind, mark[:16], output.day(until)) for key, kind, mark, until, _ in rows],
+    )
+    output.show_list(items, lines)
+    if asking.is_operator() and (asking.home() / "root.key").exists():
+        output.note("ALARM    root.key is still on this machine: move it off, it signs the venue card and nothing else")
+
+
+def _profile_keys() -> list[tuple[str, str, str, str, str]]:
+    """Keys of the profile: name, kind, identifier, end, file."""
+    from trustnode.core.document import decode
+    from trustnode.core.participant import ParticipantKey
+    from trustnode.sdk.profile import Profile
+
+    found = Profile.open(asking.profile())
+    document = decode(found.key_document, ParticipantKey)
+    return [
+        ("document key", "Ed25519", found.public_key.kid, document.not_after, "participant.key"),
+        ("certificate", "P-256", f"{found.credential.leaf.serial_number:x}", _end_of(found), "client.pem"),
+    ]
+
+
+def _node_keys() -> list[tuple[str, str, str, str, str]]:
+    """Keys of the home folder: name, kind, identifier, end, file."""
+    import hashlib
+    import os
+
+    from trustnode import config
+    from trustnode.core import clock
+    from trustnode.keys import load_node_keys, root_signer
+
+    home = asking.home()
+    domain = config.load(home, os.environ).config.node.trust_domain
+    held = load_node_keys(home, domain, source.now())
+    rows = []
+    for name, signer in (("evidence", held.evidence), ("log", held.log), ("witness", held.witness)):
+        rows.append((name, "Ed25519", hashlib.sha256(signer.public).hexdigest(), "", f"keys/{name}.key"))
+    for name, certificate in (
+        ("authority", held.authority.root),
+        ("intermediate", held.authority.intermediate.certificate),
+    ):
+        serial = f"{certificate.serial_number:x}"
+        rows.append((name, "P-256", serial, clock.text(certificate.not_valid_after_utc), f"keys/{_file_of(name)}.pem"))
+    root = _root(root_signer, home)
+    return [*([("root", "Ed25519", root, "", "root.key")] if root else []), *rows]
+
+
+def _file_of(name: str) -> str:
+    return "ca" if name == "authority" else name
+
+
+def _root(load: Any, home: Path) -> str:
+    import hashlib
+
+    try:
+        signer = load(home)
+    except TrustnodeError:
+        return "unreadable"
+    return hashlib.sha256(signer.public).hexdigest() if signer else ""
