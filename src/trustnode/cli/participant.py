@@ -117,7 +117,10 @@ def list_(page: str, size: int) -> None:
 def show(name: str | None) -> None:
     """Show one participant; without NAME, yourself."""
     with session.connect() as connection:
-        found = connection.get("participant", name or connection.participant)
+        wanted = name or connection.participant
+        if not wanted:
+            raise error("USAGE", "name a participant: trustnode participant show NAME")
+        found = connection.get("participant", wanted)
     key = found.object.participant_key()
     rows = [("participant", found.object.id), ("state", acts.state_words(found.object))]
     if key is not None:

@@ -35,8 +35,8 @@ from trustnode.cli.values import (
     explanation_of,
     listed_of,
 )
+from trustnode.core import clock, envelope
 from trustnode.core import documents as _documents  # noqa: F401 (closes the table of document types)
-from trustnode.core import envelope
 from trustnode.core.catalog import Registration
 from trustnode.core.contract import Act, Delegation, NegotiationMessage, Offer
 from trustnode.core.document import Document, Statement, canonical, decode, payload_type
@@ -523,7 +523,15 @@ class Client(Session):
         return await getattr(await self.sdk.negotiation(id), step)(*words, **more)
 
     def delegate(self, item: Item, expires: str, max_accesses: int) -> None:
-        """Let the venue ask in our name."""
+        """Let the venue ask in our name.
+
+        Raises:
+            TrustnodeError: FIELD_FORMAT when it would last longer than a delegation may.
+        """
+        from trustnode.sdk.agreement import MAX_DELEGATION_DAYS
+
+        if expires > clock.shift(source.now(), MAX_DELEGATION_DAYS * 86400):
+            raise error("FIELD_FORMAT", f"until: at most {MAX_DELEGATION_DAYS} days ahead", field="until")
         value = item.agreement()
         nodes = (value.consumer_node, value.provider_node) if value else ()
         statement = Delegation(

@@ -6,6 +6,7 @@ Leaves to others: the file's rules (``sdk.product_file``), reading data (``engin
 
 from __future__ import annotations
 
+import importlib.util
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -29,11 +30,9 @@ def describe(kind: str, location: str, tables: Mapping[str, str]) -> tuple[Table
     Raises:
         TrustnodeError: FIELD_FORMAT; USAGE where the engine is not installed.
     """
-    try:
-        import duckdb  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("duckdb") is None:
         step = "Install it with: pip install 'trustnode[node]'"
-        raise error("USAGE", "reading a source needs the engine", next_step=step) from None
+        raise error("USAGE", "reading a source needs the engine", next_step=step)
     from trustnode.core.catalog import Table
     from trustnode.engine.source import Kind, Source
     from trustnode.engine.source import describe as read

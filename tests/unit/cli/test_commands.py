@@ -1,6 +1,7 @@
 """What operators and participants type, what is asked of the node, what they see."""
 
 import json
+from datetime import datetime, timedelta
 
 import pytest
 from unit.cli.objects import (
@@ -211,12 +212,20 @@ def test_a_delegation_names_the_agreement_its_end_and_its_size(run, node):
         "object": thing("agreement", CONTRACT, "PERFORMING"),
         "produced": [],
     }
-    done = run("agreement", "delegate", "flights", "--until", "2026-12-31")
+    day = (datetime.now().astimezone() + timedelta(days=20)).date().isoformat()
+    done = run("agreement", "delegate", "flights", "--until", day)
     made = statement(node.submitted()[0][1])
 
-    assert done.stdout == f"delegated  {SHORT} to zj.example until 2026-12-31, 10,000 accesses\n"
+    assert done.stdout == f"delegated  {SHORT} to zj.example until {day}, 10,000 accesses\n"
     assert made["agreements"] == [[CONTRACT, document(AGREEMENT).digest]]
-    assert made["expires"] == "2026-12-31T16:00:00.000Z"
+    assert made["expires"] == f"{day}T16:00:00.000Z"
+
+
+def test_a_delegation_beyond_a_month_is_refused(run, node):
+    node.answers["DocumentService/GetObject"] = found(thing("agreement", CONTRACT, "PERFORMING", AGREEMENT))
+
+    assert run("agreement", "delegate", "flights", "--until", "2099-12-31").exit_code == 1
+    assert node.submitted() == []
 
 
 # --- inbox ------------------------------------------------------------------------------------------------------------
