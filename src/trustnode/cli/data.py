@@ -76,6 +76,10 @@ def explanation_lines(found: Explanation) -> list[str]:
 @click.option("-o", "target", type=click.Path(dir_okay=False, path_type=Path), help="File: .parquet, .csv, .arrow.")
 def read(agreement: str, purpose: str, sql: str, target: Path | None) -> None:
     """Read under AGREEMENT: to the screen, or complete into a file."""
+    if target is not None:
+        from trustnode.sdk.output import check_suffix
+
+        check_suffix(target)
     with session.client() as connection:
         if target is None:
             done = connection.read(agreement, purpose=purpose, sql=sql)

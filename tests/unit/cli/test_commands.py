@@ -898,3 +898,121 @@ def test_a_provider_is_named_by_its_participant(run, node):
 
     assert "provider  bureau at gz.example" in done.stdout
     assert PROVIDER not in done.stdout
+
+
+# --- negotiate and read, as far as they are shown ---------------------------------------------------------------------
+
+
+def test_an_agreement_is_announced_as_on_the_page():
+    from trustnode.cli.market import agreed_line
+    from trustnode.cli.values import Item
+
+    item = Item("agreement", CONTRACT, "PERFORMING", document=document(AGREEMENT), alias="flights", offer_name="open")
+
+    assert agreed_line(item) == (
+        f'agreed  {SHORT} "flights"  gz.example/flights-2013, offer open, until 2028-11-24, free'
+    )
+
+
+def test_a_result_is_aligned_as_in_the_readme():
+    from trustnode.cli.data import result_table
+
+    assert result_table(("origin", "n"), [("EWR", 120835), ("JFK", 111279), ("LGA", 104662)]) == [
+        "origin       n",
+        "EWR     120835",
+        "JFK     111279",
+        "LGA     104662",
+    ]
+
+
+def test_a_result_shows_nothing_for_null_and_no_control_characters():
+    from trustnode.cli.data import result_table
+
+    assert result_table(("a", "b"), [(None, "x\x1by")]) == ["a  b", f"   x{chr(0xFFFD)}y"]
+
+
+def test_an_empty_result_still_has_its_columns():
+    from trustnode.cli.data import result_table
+
+    assert result_table(("a", "b"), []) == ["a  b"]
+
+
+class Memory:
+    """Stands for the SDK's read: three rows in memory."""
+
+    def __init__(self, monkeypatch, signed):
+        import pyarrow as pa
+
+        from trustnode.cli import session
+        from trustnode.cli.values import Delivery, Outcome
+
+        table = pa.table({"origin": ["EWR", "JFK", "LGA"], "n": [1, 2, 3]})
+        receipt = Delivery(ACCESS, "COMPLETE", "", 3, 100, 0, NOW, NOW, signed, "0" * 64)
+        outcome = Outcome(3, ("origin", "n"), table, receipt)
+        monkeypatch.setattr(session.Client, "read", lambda *_words, **_more: outcome)
+
+
+def test_rows_go_to_stdout_and_the_receipt_to_stderr(run, monkeypatch):
+    Memory(monkeypatch, ("gz.example", CONSUMER))
+    done = run("read", "flights", "--sql", "select 1")
+
+    assert done.stdout.splitlines() == ["origin  n", "EWR     1", "JFK     2", "LGA     3"]
+    assert done.stderr.startswith("receipt ")
+    assert done.stderr.endswith("  3 rows  free  both signatures in both logs\n")
+
+
+def test_rows_with_json_are_one_object_with_their_receipt(run, monkeypatch):
+    Memory(monkeypatch, ("gz.example",))
+    done = run("read", "flights", "--json", "--quiet")
+    body = json.loads(done.stdout)
+
+    assert body["items"][0] == {"origin": "EWR", "n": 1}
+    assert body["receipt"]["access"] == ACCESS
+    assert done.stderr == ""
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_is_read(run, node, tmp_path):
+    done = run("read", "flights", "-o", str(tmp_path / "x.xlsx"))
+
+    assert done.exit_code == 2
+    assert ".parquet, .csv, .arrow" in done.stderr
+    assert node.asked == []
+
+
+# --- reference --------------------------------------------------------------------------------------------------------
+
+
+def test_a_reason_is_explained_in_both_languages(run):
+    assert run("why", "offer_unenforceable").stdout.startswith("OFFER_UNENFORCEABLE  constraint without enforcer")
+    assert run("why", "OFFER_UNENFORCEABLE", "--lang", "zh").stdout.startswith("OFFER_UNENFORCEABLE  策略不可执行")
+    assert json.loads(run("why", "OFFER_UNENFORCEABLE", "--json").stdout)["exit_status"] == 3
+
+
+def test_words_of_a_kind_are_listed_and_an_unknown_kind_names_the_nearest(run):
+    assert "credit-scoring" in run("words", "purpose").stdout
+    assert "GENERAL_1" in run("words", "level").stdout
+    assert "did you mean purpose?" in run("words", "purpos").stderr
+    assert {item["kind"] for item in json.loads(run("words", "--json").stdout)["items"]} >= {"purpose", "topic", "mask"}
+
+
+def test_the_contract_is_written_out(run, tmp_path):
+    done = run("protos", "-o", str(tmp_path))
+
+    assert (tmp_path / "trustnode/v1/document.proto").is_file()
+    assert json.loads(run("protos", "-o", str(tmp_path), "--json").stdout)["files"]
+    assert done.exit_code == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_every_shell_is_a_script(run, shell):
+    assert "_TRUSTNODE_COMPLETE" in run("completion", shell).stdout
+
+
+def test_settings_are_checked_and_shown_with_their_origin(run, home):
+    shown = json.loads(run("config", "show", "node", "--origin", "--json", operator=True).stdout)
+    (home / "trustnode.toml").write_text("[node]\nlisten_adress = 1\n", encoding="utf-8")
+    broken = run("config", "check", operator=True)
+
+    assert {"key": "node.trust_domain", "value": "zj.example", "origin": "file line 2", "unit": ""} in shown["items"]
+    assert broken.exit_code == 2
+    assert "line 2, column 1" in broken.stderr
