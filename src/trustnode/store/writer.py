@@ -76,6 +76,7 @@ class Store:
         self._waiting: set[Any] = set()
         self._gone = ""
         self._head = Head()
+        self._writer: Writer | None = None
         self._local = threading.local()
         self._reader_connections: list[sqlite3.Connection] = []
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
@@ -232,8 +233,8 @@ class Store:
         def build() -> Writer:
             return Writer(self.path, self._clock, self.node_id, report, durable=self._durable)
 
-        writer = await self._loop.run_in_executor(None, build)
-        thread = threading.Thread(target=self._run, args=(writer,), name="store-writer", daemon=True)
+        self._writer = await self._loop.run_in_executor(None, build)
+        thread = threading.Thread(target=self._run, args=(self._writer,), name="store-writer", daemon=True)
         thread.start()
         exits.push_async_callback(self._stop, thread)
 
