@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 MAX_QUERY_CHARACTERS: Final = 256
-SCANNED: Final = 5000
+SCANNED: Final = 3000
 """Matches that one call looks at; a page may be short and still have a next one."""
 RANKED: Final = 500
 """Newest hits among which ``best`` chooses; ranking every match of a frequent word takes 50 ms (fast-reads 3)."""
