@@ -80,6 +80,10 @@ class Follower:
             if self._tasks is not None:
                 self._following[key] = self._tasks.create_task(self._follow(*key))
 
+    def is_own(self, domain: str) -> bool:
+        """Whether a domain is ours."""
+        return domain == self._venue.domain
+
     def age_s(self, domain: str) -> float:
         """Seconds since a peer was last known to be there; large when it never was."""
         age = self._ages.get(domain)

@@ -23,6 +23,8 @@ from trustnode.errors import TrustnodeError, error
 LOOK_S: Final = 1.0
 RECHECK_S: Final = 5.0
 """Every stream is decided again this often, for what no event announces."""
+HAND_OVER_S: Final = 0.05
+"""A stop waits so long for a frame that is being handed over: a reader that reads gets it, and it counts."""
 PEER_SILENCE_S: Final = 10.0
 """A stream to or from a venue that was silent this long ends (protocol 8.3)."""
 ACK_WAIT_S: Final = 60.0
@@ -140,6 +142,28 @@ class Stream:
                 with contextlib.suppress(asyncio.CancelledError, TrustnodeError):
                     await task
 
+    async def hand_over(self, work: Coroutine[Any, Any, None], note: FrameNote, size: int) -> None:
+        """Hand a frame to the transport and count it; a stop waits a moment for the frame that is under way.
+
+        Raises:
+            TrustnodeError: The reason of the stop.
+        """
+        self.check()
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait({task}, timeout=HAND_OVER_S)
+            if task.done():
+                await task
+                self.count(note, size)
+        finally:
+            stopped.cancel()
+            if not task.done():
+                task.cancel()
+        self.check()
+
     def check(self) -> None:
         """Raise why the stream was stopped, if it was."""
         if self.failure is not None:
@@ -189,8 +213,7 @@ async def pump(
         if before is not None:
             await before(frame)
         await stream.wait_for_window()
-        await stream.unless_stopped(_handed(sink, frame.data))
-        stream.count(frame.note, len(frame.data))
+        await stream.hand_over(_handed(sink, frame.data), frame.note, len(frame.data))
 
 
 async def _following(iterator: AsyncIterator[Frame]) -> Frame | None:

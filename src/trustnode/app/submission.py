@@ -281,6 +281,8 @@ async def record_refusal(venue: Venue, sender: Sender, document: Document, refus
 async def record_entry(venue: Venue, refusal: TrustnodeError, record: RefusalRecord) -> None:
     """Append the entry of a refusal that happened outside a unit."""
     refusal.record = record
+    day = venue.clock.now()[:10]
+    venue.refusals[day] = venue.refusals.get(day, 0) + 1
 
     def unit(_tx: Tx) -> Answer:
         raise refusal

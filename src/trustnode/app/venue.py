@@ -45,6 +45,19 @@ class Custodian(Protocol):
     def signer(self, name: str) -> Signer | None:
         """The signer of a participant of this venue; None where its key is not held here."""
 
+    def create(self, name: str) -> Signer:
+        """Make and keep the key of a participant."""
+
+
+class Issuer(Protocol):
+    """The venue's certificate authority."""
+
+    def client_chain(self, csr: bytes, participant: str) -> bytes:
+        """Issue the certificate of a participant's client for the key in a request; PEM, leaf first."""
+
+    def credential(self, path: str, days: float) -> tuple[bytes, bytes]:
+        """Make a key and its certificate for ``spiffe://<own domain>/<path>``; chain and key in PEM."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -112,12 +125,18 @@ class Venue:
     store: Store
     keyring: KeyRing
     evidence: Signer
+    log_key: Signer
     custody: Custodian
+    issuer: Issuer
     engine: EnginePool
     peers: Peers
     streams: Streams
     mask_secret: bytes
     """Secret from which the mask key of each agreement is derived; 32 bytes."""
+    read_only: str = ""
+    """Why nothing may be signed or appended; empty: it may."""
+    refusals: dict[str, int] = field(default_factory=dict)
+    """Refusals that left an entry, by day; of this process."""
     policies: Policies = field(default_factory=Policies)
     on_trust_change: Callable[[], None] = lambda: None
     """Called when roots or the deny list changed, so that the server takes them over."""

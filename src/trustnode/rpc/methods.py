@@ -23,6 +23,12 @@ ANYONE: Final[frozenset[Audience]] = frozenset(
 )
 """Every kind of caller. UNCONFIRMED_PEER: its card is stored, not confirmed. SELF: a node of our own domain."""
 
+
+def only(*names: Audience) -> frozenset[Audience]:
+    """Callers of these kinds and no others."""
+    return frozenset(names)
+
+
 Cost = Literal["LIGHT", "NORMAL", "HEAVY"]
 COSTS: Final[dict[Cost, int]] = {"LIGHT": 1, "NORMAL": 2, "HEAVY": 10}
 """Tokens of the rate limit that one call takes."""

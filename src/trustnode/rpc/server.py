@@ -60,7 +60,7 @@ def port_options(limits: Limits) -> Options:
         ("grpc.http2.max_ping_strikes", 2),
         # Finds out that a peer is gone while a stream waits for its reader.
         ("grpc.keepalive_time_ms", limits.keepalive_s * 1000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.ping_timeout_ms", min(limits.keepalive_s, 20) * 1000),
         # A second process must not share the port silently.
         ("grpc.so_reuseport", 0),
         # What lies in the transport when a stream is stopped still arrives: keep it small (protocol 8.4).

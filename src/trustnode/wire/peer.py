@@ -35,6 +35,7 @@ T = TypeVar("T")
 Pairs = Iterable[tuple[str, str | bytes]]
 LaneName = Literal["CONTROL", "CATALOG"]
 SERVICE: Final = "/trustnode.v1.PeerService/"
+HEALTH: Final = "/grpc.health.v1.Health/Check"
 DO_GET: Final = "/arrow.flight.protocol.FlightService/DoGet"
 
 
@@ -331,6 +332,21 @@ class Peer:
         request = peer_service_pb2.PeerServiceReadRequest(ticket=ticket)
         response = peer_service_pb2.PeerServiceReadResponse
         return read_answer((await self._call("Read", request, response, timeout_s)).result)
+
+    async def check_health(self, *, timeout_s: float) -> None:
+        """Ask whether the node serves.
+
+        Raises:
+            TrustnodeError: As ``call_unary``; DRAINING when it answers that it does not.
+        """
+        from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # the client does not need it
+
+        response: Any = health_pb2.HealthCheckResponse
+        answer = await call_unary(
+            self.channel.get(), HEALTH, health_pb2.HealthCheckRequest(), response, timeout_s=timeout_s
+        )
+        if answer.status != response.SERVING:
+            raise error("DRAINING", f"{self.trust_domain} does not serve now")
 
     async def receipt(self, access: str, *, timeout_s: float) -> Document | None:
         """The receipt of an access that we carried; None while there is none."""

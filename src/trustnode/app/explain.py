@@ -1,0 +1,264 @@
+"""Explaining a read before it is made: advisory, nothing is reserved, nothing is logged, no data leave.
+
+Decides: what a query would deliver under an agreement, or under an offer before any contract, and what it would cost.
+Leaves to others: the same checks when it counts (``access``), the words of terms (``core.policy.explain``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from trustnode.app import catalog
+from trustnode.app.access import Prepared, open_session, policy_request, prepared_product
+from trustnode.app.contract import parties_only
+from trustnode.app.quota import Reservation, reservations
+from trustnode.app.venue import Sender, Venue
+from trustnode.core.access import Query
+from trustnode.core.contract import Agreement, AgreementState, Offer, Price
+from trustnode.core.document import Document, Verified, decode
+from trustnode.core.participant import ParticipantKey, domain_of
+from trustnode.core.policy import explain as words
+from trustnode.core.policy import odrl
+from trustnode.core.policy.governed import Governed
+from trustnode.core.policy.terms import Terms
+from trustnode.engine.pool import Session
+from trustnode.errors import TrustnodeError, error
+from trustnode.store.unit import View
+
+
+class ShownColumn(msgspec.Struct, frozen=True):
+    """A column of the result."""
+
+    name: str
+    type: str
+    unit: str = ""
+    mask: str = ""
+    description: str = ""
+
+
+class ShownCounter(msgspec.Struct, frozen=True):
+    """A limit and how much of it is used."""
+
+    text: str
+    unit: str
+    used: int
+    limit: int
+    window_ends: str = ""
+
+
+class ShownTerm(msgspec.Struct, frozen=True):
+    """A line of the terms, in words, with who keeps it."""
+
+    key: str
+    text: str
+    text_zh: str
+    keeping: str
+    added_by: str = ""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a query would deliver and why."""
+
+    allowed: bool
+    reason: str = ""
+    message: str = ""
+    next_step: str = ""
+    columns: tuple[ShownColumn, ...] = ()
+    columns_total: int = 0
+    rows_estimate: int | None = None
+    rows_total: int | None = None
+    price: str = ""
+    price_fen: int | None = None
+    counters: tuple[ShownCounter, ...] = ()
+    terms: tuple[ShownTerm, ...] = ()
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be explained: a policy on one of our products, for one consumer."""
+
+    policy: odrl.Policy
+    product: str
+    price: Price
+    consumer: str
+    terms: str = ""
+    agreement: Agreement | None = None
+
+
+async def explain(
+    venue: Venue, subject: Subject, key: Verified[ParticipantKey], purpose: str, query: Query
+) -> Explanation:
+    """Explain a query on a product of ours.
+
+    Raises:
+        TrustnodeError: NOT_REGISTERED, SOURCE_UNCONFIRMED, BUSY; a refusal of the query itself is part of the answer.
+    """
+    ready = venue.policies.load(subject.policy)
+    prepared = await venue.store.read(lambda view: prepared_product(view, subject.product))
+    basis = Explanation(
+        allowed=False,
+        columns_total=len(prepared.registration.tables[0].columns),
+        rows_total=prepared.registration.tables[0].rows,
+        price=str(subject.price),
+        counters=await venue.store.read(lambda view: _counters(view, ready.counters, subject, prepared)),
+        terms=shown_terms(subject.terms, str(subject.price), prepared.registration.level),
+    )
+    try:
+        return await _planned(venue, subject, prepared, key, purpose, query, basis)
+    except TrustnodeError as refusal:
+        if refusal.reason in ("BUSY", "INTERNAL", "EVIDENCE_UNAVAILABLE"):
+            raise
+        return msgspec.structs.replace(
+            basis, reason=refusal.reason, message=refusal.message, next_step=refusal.next_step
+        )
+
+
+async def _planned(
+    venue: Venue, subject: Subject, prepared: Prepared, key: Verified[ParticipantKey], purpose: str, query: Query,
+    basis: Explanation,
+) -> Explanation:  # fmt: skip
+    ready = venue.policies.load(subject.policy)
+    operation = "aggregate" if ready.aggregate_only else "read"
+    decision = ready.decide(policy_request(venue, purpose, operation, subject.agreement, key))
+    if decision.outcome != "ALLOW":
+        raise decision.refusal()
+    card = venue.keyring.cards.get(key.value.iss)
+    attributes = {"consumer_id": key.value.participant, "consumer_area": card.value.area if card else ""}
+    agreement = subject.agreement.contract_id if subject.agreement else f"explain/{subject.product}/{ready.digest}"
+    session = await open_session(venue, subject.policy, prepared, attributes, agreement)
+    table = prepared.registration.tables[0]
+    sql = query.sql.strip() or f"select * from {table.name}"  # noqa: S608 (a name that the registration checked)
+    plan = await session.plan(sql, query.parameters)
+    governed = ready.governed(table.columns, table=table.name, **attributes)
+    rows = None if ready.aggregate_only else await _count(session, plan.query, query.parameters)
+    masks = {mask.column: f"{mask.method} {mask.parameter}".strip() for mask in _masks(governed)}
+    return msgspec.structs.replace(
+        basis,
+        allowed=True,
+        columns=tuple(ShownColumn(c.name, c.type, c.unit, masks.get(c.name, ""), c.description) for c in plan.columns),
+        rows_estimate=rows,
+        price_fen=None if rows is None and subject.price.unit == "ROW" else subject.price.cost_fen(rows=rows or 0),
+    )
+
+
+def _masks(governed: Governed) -> Sequence[Any]:
+    return [mask for table in governed.tables for mask in table.masks]
+
+
+async def _count(session: Session, sql: str, parameters: Sequence[Any]) -> int | None:
+    """How many rows the query would return; None where that cannot be said in time."""
+    try:
+        # The engine plans this text like any other that a consumer sends; nothing in it is trusted.
+        counting = f"select count(*) as n from ({sql.rstrip().rstrip(';')}) as q"  # noqa: S608
+        answer = await session.read(counting, tuple(parameters))
+    except TrustnodeError:
+        return None
+    return first_integer(answer.frames[1].data) if len(answer.frames) > 1 else None
+
+
+def first_integer(frame: bytes) -> int | None:
+    """The one 64-bit value of a one-row, one-column answer: the last eight bytes of its values buffer."""
+    from trustnode.wire.frame import parse_frame
+
+    body = parse_frame(frame).body
+    return int.from_bytes(body[-8:], "little", signed=True) if len(body) >= 8 else None
+
+
+def _counters(view: View, counters: Any, subject: Subject, prepared: Prepared) -> tuple[ShownCounter, ...]:
+    agreement = subject.agreement.contract_id if subject.agreement else ""
+    return tuple(_counter(view, one) for one in reservations(counters, agreement, view.now, prepared.registration.zone))
+
+
+def _counter(view: View, one: Reservation) -> ShownCounter:
+    row = view.counter(one.key, one.window)
+    return ShownCounter(
+        one.words, "reads" if one.unit == "count" else one.unit, row.used if row else 0, one.limit, one.window_ends
+    )
+
+
+def shown_terms(text: str, price: str, level: str) -> tuple[ShownTerm, ...]:
+    """The lines of readable terms, in both languages."""
+    if not text:
+        return ()
+    try:
+        terms = msgspec.json.decode(text, type=Terms)
+    except msgspec.DecodeError:
+        return ()
+    return tuple(
+        ShownTerm(line.key, line.words, line.zh, (line.kept or "").upper(), line.added_by)
+        for line in words.lines(terms, price, level)
+    )
+
+
+# --- who asks -------------------------------------------------------------------------------------------------------
+
+
+async def of_agreement(venue: Venue, sender: Sender, name: str) -> tuple[AgreementState, Agreement, str]:
+    """An agreement as a subject, with the readable terms of its offer.
+
+    Raises:
+        TrustnodeError: NOT_FOUND.
+    """
+
+    def query(view: View) -> tuple[AgreementState, Document | None, Document | None]:
+        state = parties_only(view.get(AgreementState, name), sender)
+        document = view.document(state.document)
+        offer = view.document(decode(document, Agreement).offer_sha256) if document else None
+        return state, document, offer
+
+    state, document, offer = await venue.store.read(query)
+    if document is None:
+        raise error("NOT_FOUND", "no such agreement")
+    return state, decode(document, Agreement), decode(offer, Offer).terms if offer else ""
+
+
+def subject_of_agreement(value: Agreement, terms: str) -> Subject:
+    """What an agreement lets one read."""
+    return Subject(
+        policy=value.policy,
+        product=value.product,
+        price=value.price,
+        consumer=value.consumer.participant,
+        terms=terms,
+        agreement=value,
+    )
+
+
+def subject_of_offer(offer: Offer, consumer: str) -> Subject:
+    """What an offer would let somebody read, were it agreed now."""
+    policy = odrl.agreement(offer.policy, target=offer.product, assigner=offer.provider, assignee=consumer)
+    return Subject(policy=policy, product=offer.product, price=offer.price, consumer=consumer, terms=offer.terms)
+
+
+def key_for(venue: Venue, participant: str) -> Verified[ParticipantKey]:
+    """The key document of a participant, ours or of a venue we know.
+
+    Raises:
+        TrustnodeError: IDENTITY_UNKNOWN.
+    """
+    key = venue.keyring.key_documents.get(participant)
+    if key is None:
+        raise error(
+            "IDENTITY_UNKNOWN", f"{participant.rpartition('/')[2]} of {domain_of(participant)} is not known here"
+        )
+    return key
+
+
+def offer_by_digest(view: View, digest: str) -> Offer:
+    """An offer of ours by digest.
+
+    Raises:
+        TrustnodeError: NOT_FOUND.
+    """
+    document = view.document(digest)
+    if document is None or document.name != "offer":
+        raise error("NOT_FOUND", "no such offer")
+    return decode(document, Offer)
+
+
+def find_offer(view: View, product: str, name: str) -> tuple[str, Document]:
+    """Origin and document of an offer by product and name."""
+    entry, document = catalog.find_offer(view, product, name)
+    return entry.origin, document

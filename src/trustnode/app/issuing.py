@@ -1,0 +1,212 @@
+"""What the operator's node signs: statements of the venue, and acts of participants in its custody.
+
+Decides: which fields the node fills in, with which key it signs, that custody leaves an entry, and the steps that need
+more than a signature (adding and confirming a peer, enrolling with a key made here). Leaves to others: taking documents
+in (the door).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from trustnode.app import peering
+from trustnode.app.submission import Answer, submit
+from trustnode.app.transition import pseudonym
+from trustnode.app.venue import Sender, Venue
+from trustnode.core import clock
+from trustnode.core.contract import Agreement
+from trustnode.core.document import PAYLOADS, Document, Signer, Statement, canonical, cosign, name_of, seal
+from trustnode.core.identity import Card
+from trustnode.core.participant import MAX_LIFE_S, ParticipantKey, check_roles
+from trustnode.core.peering import DEFAULT_SCOPES
+from trustnode.errors import error
+from trustnode.store.unit import Tx
+
+VENUE: Final = "venue"
+"""Signer word: the venue itself."""
+KEY_LIFE_S: Final = MAX_LIFE_S - 2 * 86400
+
+
+class Issued(NamedTuple):
+    """A statement that was signed and taken in."""
+
+    document: Document
+    answer: Answer
+    apply_to: str = ""
+    """Domain of the venue to which the document is an application."""
+
+
+async def issue(
+    venue: Venue, payload_type: str, statement: bytes, signer: str, supporting: Sequence[Document]
+) -> Issued:
+    """Fill in, sign and submit a statement for the operator.
+
+    Raises:
+        TrustnodeError: MESSAGE_UNPARSABLE, VOCABULARY_UNKNOWN, IDENTITY_UNKNOWN (no key of the signer is held
+            here), and whatever the door refuses.
+    """
+    kind = PAYLOADS.get(Document(payload_type, b"").name)
+    fields = _fields(statement)
+    if kind is None or kind is Card:
+        raise error("VOCABULARY_UNKNOWN", "not a statement that a node signs", field="payload_type")
+    if fields.get("type", name_of(kind)) != name_of(kind):
+        raise error("FIELD_FORMAT", "the statement is of another type", field="type")
+    special = _SPECIAL.get((name_of(kind), str(fields.get("event", ""))))
+    if special is not None:
+        return await special(venue, fields, tuple(supporting), signer)
+    return await _plain(venue, kind, fields, signer, supporting)
+
+
+def _fields(statement: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(statement)
+    except ValueError as problem:
+        raise error("MESSAGE_UNPARSABLE", f"statement: {problem}", field="statement_json") from None
+    if not isinstance(found, dict):
+        raise error("MESSAGE_UNPARSABLE", "a statement is an object", field="statement_json")
+    return found
+
+
+async def _plain(
+    venue: Venue, kind: type[Statement], fields: Mapping[str, Any], signer: str, supporting: Sequence[Document]
+) -> Issued:
+    issuer, key = _signer(venue, signer)
+    if kind is Agreement:
+        return await _countersign(venue, canonical(dict(fields)), issuer, key, supporting)
+    common = venue.fields(venue.domain, iss=issuer)
+    value = _convert(kind, {**common, **fields, "type": name_of(kind)})
+    if value.iss != issuer:
+        raise error("ROLE_NOT_ALLOWED", f"{signer} does not speak for {value.iss}", field="iss")
+    document = seal(value, key)
+    signed = [_by_custodian(one, key) for one in supporting]
+    answer = await submit(
+        venue, Sender("OPERATOR", venue.domain, issuer if issuer != venue.domain else ""), document, signed
+    )
+    await _record_custody(venue, issuer, document)
+    return Issued(document, answer)
+
+
+def _by_custodian(document: Document, key: Signer) -> Document:
+    """Supporting statements that came without a signature are of the same hand."""
+    return document if document.signatures or document.name in ("card", "participant-key") else cosign(document, key)
+
+
+async def _countersign(
+    venue: Venue, payload: bytes, issuer: str, key: Signer, supporting: Sequence[Document]
+) -> Issued:
+    """A participant in custody signs an agreement: the bytes stand, only a signature is added."""
+    given = [d for d in supporting if d.name == "agreement"]
+    held = await venue.store.read(lambda view: view.document(Document("", payload).digest))
+    base = held or (given[0] if given else None)
+    if base is None:
+        raise error("NOT_FOUND", "no agreement with this text waits here")
+    document = cosign(base, key)
+    answer = await submit(venue, Sender("OPERATOR", venue.domain, issuer), document)
+    await _record_custody(venue, issuer, document)
+    return Issued(document, answer)
+
+
+def _convert(kind: type[Statement], fields: Mapping[str, Any]) -> Statement:
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as problem:
+        raise error("FIELD_FORMAT", f"{name_of(kind)}: {problem}", field=name_of(kind)) from None
+
+
+def _signer(venue: Venue, signer: str) -> tuple[str, Signer]:
+    if signer in ("", VENUE, venue.domain):
+        return venue.domain, venue.evidence
+    name = signer.rpartition("/")[2]
+    key = venue.custody.signer(name)
+    if key is None:
+        raise error("IDENTITY_UNKNOWN", f"the key of {name} is not in custody here; it signs with its own profile")
+    return venue.identity.participant(name), key
+
+
+async def _record_custody(venue: Venue, issuer: str, document: Document) -> None:
+    """Each use of a key in custody is an entry in the participant's chain (protocol 1.2)."""
+    if issuer == venue.domain:
+        return
+
+    def unit(tx: Tx) -> str:
+        tx.log("participant", issuer, "custody.act", documents=(document.digest,), actor=pseudonym(venue.domain))
+        return issuer
+
+    await venue.store.write(unit, event_id="", returns=str)
+
+
+# --- steps that need more than a signature --------------------------------------------------------------------------
+
+
+async def _enrol(venue: Venue, fields: Mapping[str, Any], supporting: Sequence[Document], signer: str) -> Issued:
+    """Enrol a participant whose key is made and held here."""
+    del supporting
+    name = str(fields.get("participant", signer)).rpartition("/")[2]
+    held = venue.custody.signer(name)
+    key = held or venue.custody.create(name)
+    now = venue.clock.now()
+    statement = ParticipantKey(
+        participant=venue.identity.participant(name),
+        title=str(fields.get("title") or name),
+        roles=check_roles(tuple(fields.get("roles", ()))),
+        public=key.public.hex(),
+        custody="CUSTODY",
+        not_before=clock.shift(now, -60),
+        not_after=clock.shift(now, KEY_LIFE_S),
+        subject=str(fields.get("subject", "")),
+        **venue.fields("*"),
+    )
+    document = seal(statement, venue.evidence, key)
+    answer = await submit(venue, Sender("OPERATOR", venue.domain), document)
+    await _record_custody(venue, statement.participant, document)
+    return Issued(document, answer)
+
+
+async def _add_peer(venue: Venue, fields: Mapping[str, Any], supporting: Sequence[Document], signer: str) -> Issued:
+    """Add the card of another venue; with the fingerprint that was compared, apply to it."""
+    del signer
+    card = next((d for d in supporting if d.name == "card"), None)
+    if card is None:
+        raise error("FIELD_MISSING", "the card of the venue must come along", field="card")
+    if not fields.get("fingerprint"):
+        return await _store_unconfirmed(venue, card)
+    relation: Any = fields.get("relation", "PEER")
+    if relation not in ("PARENT", "CHILD", "PEER"):
+        raise error("VOCABULARY_UNKNOWN", "a venue is added as PARENT, CHILD or PEER", field="relation")
+    scopes = tuple(fields.get("scopes") or DEFAULT_SCOPES)
+    state, agreement = await peering.add(venue, card, peering.Application(relation, str(fields["fingerprint"]), scopes))
+    return Issued(agreement, Answer.of(state), apply_to=state.id)
+
+
+async def _store_unconfirmed(venue: Venue, card: Document) -> Issued:
+    checked = await peering.check_new_card(venue, card)
+    domain = checked.value.trust_domain
+
+    def unit(tx: Tx) -> str:
+        tx.set_setting(peering.UNCONFIRMED_PREFIX + domain, tx.keep(card))
+        return domain
+
+    await venue.store.write(unit, event_id="", returns=str)
+    return Issued(card, Answer(kind="peering", id=domain, state="UNCONFIRMED", document=card.digest))
+
+
+async def _confirm_peer(venue: Venue, fields: Mapping[str, Any], supporting: Sequence[Document], signer: str) -> Issued:
+    """Confirm an applicant whose fingerprint was compared; it stands in ``reason``."""
+    del supporting, signer
+    answer = await peering.confirm(venue, str(fields.get("object", "")), str(fields.get("reason", "")))
+    document = await venue.store.read(lambda view: view.document(answer.document))
+    if document is None:
+        raise error("INTERNAL", "the peer agreement was not stored")
+    return Issued(document, answer)
+
+
+_SPECIAL: Final = {
+    ("participant-key", ""): _enrol,
+    ("peer-agreement", ""): _add_peer,
+    ("act", "confirm"): _confirm_peer,
+}
+"""(type, event) -> the step; everything else is filled in, signed and submitted."""

@@ -1,0 +1,119 @@
+"""How the node stands: numbers of the store, facts of the process, and what is wrong.
+
+Decides: what is counted as today's work and what is an alarm. Leaves to others: showing it (``rpc.admin``, ``cli``).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from trustnode.app.venue import Venue
+from trustnode.core.access import AccessState
+from trustnode.core.contract import AgreementState
+from trustnode.core.peering import PeeringState
+from trustnode.store.unit import View
+
+
+class Alarm(NamedTuple):
+    """Something that is wrong, and what to do about it."""
+
+    name: str
+    message: str
+    next_step: str
+    since: str = ""
+
+
+class NodeFacts(NamedTuple):
+    """What only the process knows."""
+
+    version: str
+    listen: str
+    state: str
+    started_at: str
+    certificate_not_after: str
+    certificate_renews_at: str
+    authority_not_after: str
+    disk_used_percent: int
+    signed: int
+    """Size of the newest checkpoint that was signed."""
+    alarms: tuple[Alarm, ...]
+    silent_since: Callable[[str], str]
+    round_trip_s: Callable[[str], float | None]
+
+
+class PeerFacts(NamedTuple):
+    """One peer."""
+
+    trust_domain: str
+    relation: str
+    state: str
+    card_version: int
+    outbox: int
+    control_seq: int
+    catalog_seq: int
+
+
+class Counted(NamedTuple):
+    """Numbers of the store; contracts, reads, refusals and rows of the present day, UTC."""
+
+    contracts: int
+    reads: int
+    refused: int
+    rows: int
+    peers: tuple[PeerFacts, ...]
+
+
+def counted(view: View, venue: Venue) -> Counted:
+    """Count."""
+    day = view.now[:10]
+    agreements = [a for a in view.find(AgreementState, limit=100_000, order="-changed_at") if a.start[:10] == day]
+    accesses = [a for a in view.find(AccessState, limit=100_000, order="-changed_at") if a.started_at[:10] == day]
+    served = [a for a in accesses if a.receipt]
+    peers = view.find(PeeringState, limit=10_000)
+    return Counted(
+        contracts=len(agreements),
+        reads=len(served),
+        refused=venue.refusals.get(day, 0),
+        rows=sum(a.rows for a in served),
+        peers=tuple(_peer(view, peer) for peer in peers),
+    )
+
+
+def _peer(view: View, peer: PeeringState) -> PeerFacts:
+    waiting = len(view.outbox(peer.id, limit=1000))
+    control, catalog = (int(view.setting(f"follow/{peer.id}/{lane}") or 0) for lane in ("CONTROL", "CATALOG"))
+    return PeerFacts(peer.id, peer.relation, peer.state, peer.card_version, waiting, control, catalog)
+
+
+def disk_used_percent(folder: Path) -> int:
+    """How full the disk of a folder is."""
+    usage = shutil.disk_usage(folder)
+    return round(100 * usage.used / usage.total)
+
+
+def alarms(
+    venue: Venue, folder: Path, *, alarm_percent: int, root_key: Path, peers_silent: tuple[str, ...]
+) -> tuple[Alarm, ...]:
+    """Everything that is wrong now."""
+    found: list[Alarm] = []
+    if venue.read_only:
+        found.append(Alarm("READ_ONLY", venue.read_only, "Do not start it elsewhere; restore or recover the log."))
+    if root_key.exists():
+        found.append(
+            Alarm(
+                "ROOT_KEY",
+                f"{root_key.name} is on this machine",
+                f"Move {root_key.name} off this machine; it signs cards only.",
+            )
+        )
+    used = disk_used_percent(folder)
+    if used >= alarm_percent:
+        found.append(Alarm("DISK", f"the disk is {used} % full", "Make room; below the reserve no data are served."))
+    found += [
+        Alarm("PEER", f"{name} is silent", f"Look at the way there: trustnode peer test {name}")
+        for name in peers_silent
+    ]
+    return tuple(found)

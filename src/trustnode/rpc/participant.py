@@ -1,0 +1,94 @@
+"""ParticipantService: enrolling with an invitation, renewing a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from trustnode.app.submission import Answer, submit
+from trustnode.app.venue import Venue
+from trustnode.core.document import Document, cosign, decode
+from trustnode.core.participant import ParticipantKey, ParticipantState
+from trustnode.errors import error
+from trustnode.rpc.conversion import object_of_answer
+from trustnode.rpc.dispatch import Call
+from trustnode.rpc.methods import Method, only
+from trustnode.store.unit import Tx, View
+from trustnode.v1 import participant_service_pb2 as pb
+from trustnode.wire.convert import document_from_proto, document_to_proto
+
+SERVICE: Final = "/trustnode.v1.ParticipantService/"
+USED_PREFIX: Final = "invitation-used/"
+
+
+def methods(venue: Venue) -> tuple[Method, ...]:
+    """The methods of the service."""
+
+    async def enrol(call: Call, request: pb.EnrolParticipantRequest) -> pb.EnrolParticipantResponse:
+        document = document_from_proto(request.participant_key)
+        value = decode(document, ParticipantKey)
+        await venue.store.read(lambda view: _check_invited(view, venue, value, call.caller.name))
+        chain = venue.issuer.client_chain(request.csr_der, value.participant)
+        signed = cosign(document, venue.evidence)
+        answer = await _take_in(venue, signed, value)
+        await venue.store.write(_used(call.caller.name), event_id="", returns=str)
+        return pb.EnrolParticipantResponse(
+            certificate_chain_pem=chain.decode(), participant_key=document_to_proto(signed),
+            card=document_to_proto(venue.keyring.cards[venue.domain].document), participant=object_of_answer(answer),
+        )  # fmt: skip
+
+    async def renew(call: Call, request: pb.RenewCertificateRequest) -> pb.RenewCertificateResponse:
+        participant = call.caller.participant
+        chain = venue.issuer.client_chain(request.csr_der, participant)
+
+        def unit(tx: Tx) -> str:
+            state = tx.get(ParticipantState, participant)
+            if state is None or state.state != "ENROLLED":
+                raise error("IDENTITY_REVOKED", "this participant is not enrolled now")
+            tx.log("participant", participant, "identity.update")
+            return participant
+
+        await venue.store.write(unit, event_id="", returns=str)
+        return pb.RenewCertificateResponse(certificate_chain_pem=chain.decode())
+
+    return (
+        Method(
+            name=SERVICE + "EnrolParticipant", request=pb.EnrolParticipantRequest,
+            response=pb.EnrolParticipantResponse, handler=enrol, audiences=only("INVITEE"), cost="HEAVY",
+        ),
+        Method(
+            name=SERVICE + "RenewCertificate", request=pb.RenewCertificateRequest,
+            response=pb.RenewCertificateResponse, handler=renew, audiences=only("CLIENT"), cost="HEAVY",
+        ),
+    )  # fmt: skip
+
+
+def _check_invited(view: View, venue: Venue, value: ParticipantKey, invitation: str) -> None:
+    """The key document says what the invitation said, and the invitation is open (protocol 1.2)."""
+    state = view.get(ParticipantState, value.participant)
+    if state is None or not state.invited_until or view.setting(USED_PREFIX + invitation):
+        raise error("IDENTITY_UNKNOWN", "this invitation was used, or never given; ask your venue for another one")
+    if view.setting(f"invitation/{invitation}") != value.participant:
+        raise error("IDENTITY_WRONG_DOMAIN", "this invitation is for somebody else")
+    if state.invited_until < venue.clock.now():
+        raise error("IDENTITY_EXPIRED", "this invitation has ended; ask your venue for another one")
+    if (value.title, value.roles) != (state.title, state.roles) or value.iss != venue.domain:
+        raise error("HASH_MISMATCH", "the key document says something else than the invitation")
+
+
+async def _take_in(venue: Venue, signed: Document, value: ParticipantKey) -> Answer:
+    """Enrol; somebody who fetches a new certificate with a key that is known changes nothing."""
+    known = venue.keyring.key_documents.get(value.participant)
+    if known is not None and known.digest == signed.digest:
+        state = await venue.store.read(lambda view: view.get(ParticipantState, value.participant))
+        if state is not None:
+            return Answer.of(state)
+    return await submit(venue, venue.self_sender, signed)
+
+
+def _used(invitation: str) -> Callable[[Tx], str]:
+    def unit(tx: Tx) -> str:
+        tx.set_setting(USED_PREFIX + invitation, tx.now)
+        return invitation
+
+    return unit

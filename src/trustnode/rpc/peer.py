@@ -1,0 +1,173 @@
+"""PeerService: what other venues' nodes may ask of this one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from trustnode.app import access, explain, peering, reading
+from trustnode.app.submission import submit
+from trustnode.app.venue import Venue
+from trustnode.core.document import decode
+from trustnode.core.identity import Card
+from trustnode.core.participant import domain_of
+from trustnode.core.peering import PeeringState, check_scope
+from trustnode.errors import error
+from trustnode.rpc.access import explain_offer, explanation_of, query_of, result_of
+from trustnode.rpc.conversion import object_of_answer, sender_of
+from trustnode.rpc.dispatch import Call
+from trustnode.rpc.document import produced_by
+from trustnode.rpc.methods import Method, only
+from trustnode.store.unit import FeedLine, View
+from trustnode.v1 import access_pb2
+from trustnode.v1 import peer_service_pb2 as pb
+from trustnode.wire.convert import document_from_proto, document_to_proto, documents_from_proto, ticket_from_bytes
+
+SERVICE: Final = "/trustnode.v1.PeerService/"
+LANES: Final = {pb.LANE_CONTROL: "CONTROL", pb.LANE_CATALOG: "CATALOG"}
+LINES: Final = 64
+"""Feed lines in one answer."""
+
+
+def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
+    """The methods of the service."""
+
+    async def apply_peering(call: Call, request: pb.ApplyPeeringRequest) -> pb.ApplyPeeringResponse:
+        card = document_from_proto(request.card)
+        # An applicant shows the certificate that our own card file carries; for whom it speaks, the card says.
+        domain = decode(card, Card).trust_domain if call.audience == "APPLICANT" else call.caller.trust_domain
+        agreement = document_from_proto(request.peer_agreement)
+        answer = await peering.receive_application(venue, domain, card, agreement)
+        own = venue.keyring.cards[venue.domain].document
+        return pb.ApplyPeeringResponse(peering=object_of_answer(answer), card=document_to_proto(own))
+
+    async def deliver(call: Call, request: pb.DeliverDocumentRequest) -> pb.DeliverDocumentResponse:
+        document = document_from_proto(request.document)
+        if call.audience == "UNCONFIRMED_PEER" and document.name != "peer-agreement":
+            raise error("PEER_SUSPENDED", "no peering is in force with this venue")
+        answer = await submit(venue, sender_of(call, venue), document, documents_from_proto(request.supporting))
+        produced = await venue.store.read(lambda view: produced_by(view, answer))
+        return pb.DeliverDocumentResponse(
+            object=object_of_answer(answer), produced=[document_to_proto(one) for one in produced]
+        )
+
+    async def follow(call: Call, requests: AsyncIterator[pb.FollowFeedRequest]) -> AsyncIterator[pb.FollowFeedResponse]:
+        async for response in _followed(venue, changes, call.caller.trust_domain, requests):
+            yield response
+
+    async def explain_access(
+        call: Call, request: pb.PeerServiceExplainAccessRequest
+    ) -> pb.PeerServiceExplainAccessResponse:
+        return pb.PeerServiceExplainAccessResponse(explanation=await _explained(venue, call, request))
+
+    async def read(call: Call, request: pb.PeerServiceReadRequest) -> pb.PeerServiceReadResponse:
+        answer = await access.read(venue, sender_of(call, venue), ticket_from_bytes(request.ticket))
+        return pb.PeerServiceReadResponse(result=result_of(answer))
+
+    peer = only("PEER")
+    return (
+        Method(
+            name=SERVICE + "ApplyPeering", request=pb.ApplyPeeringRequest, response=pb.ApplyPeeringResponse,
+            handler=apply_peering, audiences=only("APPLICANT", "UNCONFIRMED_PEER", "PEER"), cost="HEAVY",
+        ),
+        Method(
+            name=SERVICE + "DeliverDocument", request=pb.DeliverDocumentRequest, response=pb.DeliverDocumentResponse,
+            handler=deliver, audiences=only("PEER", "UNCONFIRMED_PEER"), max_request_bytes=4 * 1024 * 1024,
+        ),
+        Method(
+            name=SERVICE + "FollowFeed", request=pb.FollowFeedRequest, response=pb.FollowFeedResponse, handler=follow,
+            audiences=peer, client_streaming=True, server_streaming=True,
+        ),
+        Method(
+            name=SERVICE + "ExplainAccess", request=pb.PeerServiceExplainAccessRequest,
+            response=pb.PeerServiceExplainAccessResponse, handler=explain_access, audiences=peer,
+        ),
+        Method(
+            name=SERVICE + "Read", request=pb.PeerServiceReadRequest, response=pb.PeerServiceReadResponse, handler=read,
+            audiences=peer,
+        ),
+    )  # fmt: skip
+
+
+async def _explained(venue: Venue, call: Call, request: pb.PeerServiceExplainAccessRequest) -> access_pb2.Explanation:
+    sender = sender_of(call, venue)
+    state = await venue.store.read(lambda view: view.get(PeeringState, sender.domain))
+    check_scope(state, "CATALOG")
+    if domain_of(request.consumer) != sender.domain:
+        raise error("IDENTITY_WRONG_DOMAIN", "a venue asks for its own participants")
+    if request.HasField("offer_sha256"):
+        digest = request.offer_sha256
+        return await explain_offer(
+            venue, digest, request.consumer, request.purpose, request.sql, request.parameters_json
+        )
+    agreement, value, terms = await explain.of_agreement(venue, sender, request.agreement)
+    if agreement.consumer != request.consumer:
+        raise error("NOT_FOUND", "no such agreement")
+    query = query_of(request.sql, request.parameters_json)
+    subject, key = explain.subject_of_agreement(value, terms), explain.key_for(venue, agreement.consumer)
+    return explanation_of(await explain.explain(venue, subject, key, request.purpose or value.purpose, query))
+
+
+# --- feeds ----------------------------------------------------------------------------------------------------------
+
+
+async def _followed(
+    venue: Venue, changes: reading.Changes, audience: str, requests: AsyncIterator[pb.FollowFeedRequest]
+) -> AsyncIterator[pb.FollowFeedResponse]:
+    """Push the lines of one lane as they come, and answer every nonce with the head of the lane."""
+    first = await anext(requests, None)
+    if first is None or first.lane not in LANES:
+        raise error("FIELD_MISSING", "name a lane first", field="lane")
+    lane, seen = LANES[first.lane], first.after
+    state = await venue.store.read(lambda view: view.get(PeeringState, audience))
+    check_scope(state, "CATALOG" if lane == "CATALOG" else "")
+    waiting: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=64)
+    waiting.put_nowait(first.nonce)
+    tasks = [asyncio.ensure_future(_nonces(requests, waiting)), asyncio.ensure_future(_woken(changes, waiting))]
+    try:
+        while True:
+            nonce = await waiting.get()
+            lines, head = await venue.store.read(_lane(lane, audience, seen))
+            seen = lines[-1].seq if lines else seen
+            if lines or nonce:
+                yield _answer(first.lane, nonce or b"", head, lines)
+            if len(lines) == LINES:
+                _put(waiting, b"")
+            if tasks[0].done():
+                return
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _nonces(requests: AsyncIterator[pb.FollowFeedRequest], waiting: asyncio.Queue[bytes | None]) -> None:
+    async for request in requests:
+        await waiting.put(request.nonce[:64])
+    await waiting.put(b"")
+
+
+async def _woken(changes: reading.Changes, waiting: asyncio.Queue[bytes | None]) -> None:
+    async for _ in changes.each():
+        _put(waiting, b"")
+
+
+def _put(waiting: asyncio.Queue[bytes | None], value: bytes) -> None:
+    """A wake-up that finds the queue full is not needed: the reader looks anyway."""
+    if not waiting.full():
+        waiting.put_nowait(value)
+
+
+def _lane(lane: str, audience: str, after: int) -> Any:
+    def query(view: View) -> tuple[list[FeedLine], tuple[int, str]]:
+        return view.feed(lane, audience, after, LINES), view.feed_head(lane, audience)
+
+    return query
+
+
+def _answer(lane: int, nonce: bytes, head: tuple[int, str], lines: list[FeedLine]) -> pb.FollowFeedResponse:
+    response = pb.FollowFeedResponse(lane=lane, nonce=nonce, head_seq=head[0], head_digest=bytes.fromhex(head[1]))  # type: ignore[arg-type]
+    for line in lines:
+        documents = [document_to_proto(one) for one in line.documents]
+        response.items.add(seq=line.seq, origin=line.origin, path=line.path, documents=documents)
+    return response
