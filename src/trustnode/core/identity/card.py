@@ -212,7 +212,7 @@ def accept_card(
     if stored is not None and stored.digest == verified.digest:
         return stored
     if stored is not None:
-        _check_follows(verified, stored)
+        check_follows(verified, stored)
     _check_unique(verified.value, tuple(others), now)
     return verified
 
@@ -240,7 +240,12 @@ def _signers(document: Document, root: RootKeys) -> list[str]:
     return [raw for raw in root.keys if has_signature(document, message, bytes.fromhex(raw))]
 
 
-def _check_follows(verified: Verified[Card], stored: Verified[Card]) -> None:
+def check_follows(verified: Verified[Card], stored: Verified[Card]) -> None:
+    """Refuse a card that is not the next version of the stored one (protocol 2.2, steps 3 and 4).
+
+    Raises:
+        TrustnodeError: CARD_ROLLBACK, STALE_VERSION, SIGNATURE_INVALID.
+    """
     card, last = verified.value, stored.value
     if card.version <= last.version:
         raise error("CARD_ROLLBACK", f"version {card.version} of {card.trust_domain} after version {last.version}")

@@ -1,0 +1,282 @@
+"""A bundle under examination: what is known so far, and what was found.
+
+Decides: which keys count at which time, and how a document of the bundle is checked. Leaves to others: the checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
+
+from trustnode.core import clock
+from trustnode.core.contract import Agreement
+from trustnode.core.document import (
+    Document,
+    Keys,
+    KeyUse,
+    PublicKey,
+    Statement,
+    Verified,
+    is_signature,
+    name_of,
+    pae,
+    verify,
+)
+from trustnode.core.evidence.bundle import Contents, Line
+from trustnode.core.evidence.checkpoint import SignedCheckpoint
+from trustnode.core.evidence.entry import Entry
+from trustnode.core.evidence.report import Counts, Finding, Named, Verdict
+from trustnode.core.identity import Card, fingerprint, vouched
+from trustnode.core.participant import ParticipantKey
+from trustnode.errors import TrustnodeError, error
+
+S = TypeVar("S", bound=Statement)
+MAX_FINDINGS: Final = 200
+
+
+class KeyBook:
+    """Every key that cards and key documents of the bundle vouch for, of all versions."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, str], tuple[PublicKey, ...]] = {}
+        self._owners: dict[bytes, tuple[str, str]] = {}
+        self._by_kid: dict[str, bytes] = {}
+
+    def __call__(self, owner: str, use: KeyUse) -> Sequence[PublicKey]:
+        """Keys of an owner for a use."""
+        return self._keys.get((owner, use), ())
+
+    def add_card(self, card: Card) -> None:
+        """Take in what a card vouches for.
+
+        Raises:
+            VerificationFailed: A key has another owner or use already (protocol 1.1).
+        """
+        for use, keys in vouched(card).items():
+            for key in keys:
+                self._add(card.trust_domain, use, key)
+
+    def add_participant(self, value: ParticipantKey) -> None:
+        """Take in a key document; raises as ``add_card``."""
+        key = PublicKey(bytes.fromhex(value.public), value.not_before, value.not_after)
+        self._add(value.participant, "participant", key)
+
+    def revoke(self, kid: str, invalid_from: str) -> None:
+        """End a key at a time; the earliest notice counts."""
+        for owner, keys in self._keys.items():
+            self._keys[owner] = tuple(_ended(key, invalid_from) if key.kid == kid else key for key in keys)
+
+    def at(self, time: str) -> Keys:
+        """The keys that could sign at ``time`` (protocol 1.4)."""
+        return lambda owner, use: [key for key in self(owner, use) if key.valid_at(time)]
+
+    def made(self, document: Document, signature_kid: str, signature: bytes) -> bool:
+        """Whether the key with that kid made the signature."""
+        raw = self._by_kid.get(signature_kid)
+        return raw is not None and is_signature(raw, signature, pae(document.payload_type, document.payload))
+
+    def _add(self, owner: str, use: KeyUse, key: PublicKey) -> None:
+        if self._owners.setdefault(key.raw, (owner, use)) != (owner, use):
+            raise error("VERIFICATION_FAILED", f"one key serves {owner} ({use}) and {self._owners[key.raw][0]}")
+        self._by_kid[key.kid] = key.raw
+        held = self._keys.get((owner, use), ())
+        if key not in held:
+            self._keys[owner, use] = (*held, key)
+
+
+def _ended(key: PublicKey, invalid_from: str) -> PublicKey:
+    return key._replace(revoked_from=min(key.revoked_from or clock.FOREVER, invalid_from))
+
+
+def without_strangers(document: Document, book: KeyBook) -> Document:
+    """The document with those signatures only that known keys made: what a bundle may hold."""
+    kept = tuple(s for s in document.signatures if book.made(document, s.keyid, s.sig))
+    return Document(document.payload_type, document.payload, kept)
+
+
+class Shown(NamedTuple):
+    """One entry of an agreement's chain."""
+
+    line: Line
+    link: bytes
+    """E."""
+    entry: Entry | None
+    """None where it is withheld or erased."""
+
+
+@dataclass
+class Trail:
+    """The chains of one venue, followed as far as they go."""
+
+    domain: str
+    negotiation: list[Shown] = field(default_factory=list)
+    agreement: list[Shown] = field(default_factory=list)
+    gap: str = ""
+    """Where a chain could not be followed further; empty: to its end."""
+
+    @property
+    def all(self) -> list[Shown]:
+        """Both chains, the negotiation's first."""
+        return [*self.negotiation, *self.agreement]
+
+    def entries(self, *types: str) -> list[tuple[Shown, Entry]]:
+        """Entries of these types in the agreement's chain that are shown."""
+        return [(one, one.entry) for one in self.agreement if one.entry is not None and one.entry.type in types]
+
+
+@dataclass
+class Access:
+    """One access as the provider's chain and the documents show it."""
+
+    id: str
+    decided: Shown
+    time: str
+    request: str
+    """Digest."""
+    consumer: str
+    plan_commitment: str
+    reserved_rows: int | None = None
+    receipt: str = ""
+    rows: int = 0
+    bytes: int = 0
+    acknowledged: bool = False
+
+
+@dataclass
+class Case:
+    """The state of one examination. Checks add to it in their order."""
+
+    contents: Contents
+    anchors: Mapping[str, str]
+    """Domain -> fingerprint."""
+    trusted: Mapping[str, Document]
+    """Cards of venues whose recognition of others is believed, by domain."""
+    witness_policy: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    step: int = 0
+    deal: Agreement | None = None
+    cards: dict[str, list[Verified[Card]]] = field(default_factory=dict)
+    book: KeyBook = field(default_factory=KeyBook)
+    anchored: dict[str, str] = field(default_factory=dict)
+    vouched: dict[str, str] = field(default_factory=dict)
+    checkpoints: dict[str, SignedCheckpoint] = field(default_factory=dict)
+    trails: dict[str, Trail] = field(default_factory=dict)
+    as_of: dict[str, str] = field(default_factory=dict)
+    accesses: dict[str, Access] = field(default_factory=dict)
+    grades: dict[str, int] = field(default_factory=dict)
+    custody: set[str] = field(default_factory=set)
+    unwitnessed: bool = True
+    counted: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def value(self) -> Agreement:
+        """The agreement; its signatures count from step 6 on."""
+        if self.deal is None:
+            raise error("VERIFICATION_FAILED", "the agreement could not be read")
+        return self.deal
+
+    @property
+    def provider_trail(self) -> Trail:
+        """The chain that counts: decisions and receipts stand in the log of the node that holds the data."""
+        return self.trails.get(self.value.provider_node) or Trail(self.value.provider_node)
+
+    @property
+    def consumer_trail(self) -> Trail | None:
+        """The chain of the carrier; None where both parties are at one venue."""
+        value = self.value
+        if value.consumer_node == value.provider_node:
+            return None
+        return self.trails.get(value.consumer_node) or Trail(value.consumer_node)
+
+    @property
+    def sealed_at(self) -> str:
+        """When the agreement counts as sealed: for want of a quorum, the time of ``contract.sign`` at the provider."""
+        signed = self.provider_trail.entries("contract.sign")
+        return signed[0][1].time if signed else self.value.time
+
+    def find(self, verdict: Verdict, message: str) -> None:
+        """Note what is wrong."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding(self.step, verdict, message))
+
+    def document(self, digest: str, what: str) -> Document | None:
+        """A document of the bundle; its absence is noted."""
+        document = self.contents.documents.get(digest)
+        if document is None:
+            self.find("INCOMPLETE", f"{what} {digest[:12]} is left out")
+        return document
+
+    def of_type(self, *kinds: type[Statement]) -> list[tuple[str, Document]]:
+        """Documents of these types, by digest."""
+        names = {name_of(kind) for kind in kinds}
+        return [(d, one) for d, one in sorted(self.contents.documents.items()) if one.name in names]
+
+    def named(self, entry: Entry, kind: type[Statement]) -> list[tuple[str, Document]]:
+        """Documents of a type that an entry names and that are here."""
+        held = ((digest, self.contents.documents.get(digest)) for digest in entry.documents)
+        return [(digest, one) for digest, one in held if one is not None and one.name == name_of(kind)]
+
+    def check(self, document: Document, kind: type[S], at: str = "") -> Verified[S]:
+        """Check a document's form and all its signatures.
+
+        A signature of nobody known is refused: no byte of a bundle goes unchecked.
+
+        Args:
+            document: The document.
+            kind: Its type.
+            at: When it was sealed; empty: its own time alone counts.
+
+        Raises:
+            TrustnodeError: As ``document.verify``.
+        """
+        verified = verify(document, kind, self.book.at(at) if at else self.book, None)
+        for one in document.signatures:
+            if not self.book.made(document, one.keyid, one.sig):
+                raise error("SIGNATURE_INVALID", f"a {document.name} carries a signature that no known key made")
+        return verified
+
+    def try_check(self, document: Document, kind: type[S], at: str = "") -> Verified[S] | None:
+        """As ``check``; what is wrong is noted."""
+        try:
+            return self.check(document, kind, at)
+        except TrustnodeError as problem:
+            self.find("INVALID", f"{document.name} {document.digest[:12]}: {problem.message}")
+            return None
+
+    def newest_card(self, domain: str) -> Verified[Card] | None:
+        """The newest card of a domain."""
+        return self.cards[domain][-1] if self.cards.get(domain) else None
+
+    def is_anchored(self, domain: str) -> bool:
+        """Whether somebody the reader trusts vouches for the keys of a domain."""
+        return domain in self.anchored or domain in self.vouched
+
+    def facts(self) -> dict[str, Any]:
+        """The fields of a report that follow from the case."""
+        value = self.deal
+        relied = [(d, card) for d in (self.contents.nodes if value else ()) if (card := self.newest_card(d))]
+        shown = [one for trail in self.trails.values() for one in trail.all]
+        return {
+            "agreement": value.contract_id if value else "",
+            "product": value.product if value else "",
+            "provider": value.provider.participant if value else "",
+            "consumer": value.consumer.participant if value else "",
+            "anchors": _named(self.anchored),
+            "vouched": _named(self.vouched),
+            "relied_on": tuple(Named(d, fingerprint(card.document)) for d, card in relied if not self.is_anchored(d)),
+            "grades": tuple(sorted(self.grades.items())),
+            "custody": tuple(sorted(self.custody)),
+            "one_venue": value is not None and value.consumer_node == value.provider_node,
+            "withheld": sum(one.entry is None for one in shown),
+            "unwitnessed": self.unwitnessed,
+            "unacknowledged": tuple(a.id for a in self.accesses.values() if a.receipt and not a.acknowledged),
+            "as_of": _named(self.as_of),
+            "remarks": tuple(self.remarks),
+            "counts": Counts(entries=len(shown), accesses=len(self.accesses), **self.counted),
+        }
+
+
+def _named(pairs: Mapping[str, str]) -> tuple[Named, ...]:
+    return tuple(Named(domain, pairs[domain]) for domain in sorted(pairs))

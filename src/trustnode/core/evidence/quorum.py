@@ -1,0 +1,129 @@
+"""Who must cosign a log (C2SP tlog-policy): one text, read strictly, and whether given witnesses meet it.
+
+Decides: the grammar and the arithmetic of groups. Leaves to others: whose keys these are (cards), which signatures
+verify (``checkpoint``). Distinct raw keys count, each once, whatever they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
+
+from trustnode.core.evidence.checkpoint import parse_decimal
+from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
+from trustnode.errors import TrustnodeError, error
+
+MAX_POLICY_BYTES: Final = 64 * 1024
+NONE: Final = "none"
+
+
+class Group(NamedTuple):
+    """Members of which ``threshold`` must be met."""
+
+    threshold: int
+    members: tuple[str, ...]
+
+
+class WitnessPolicy(NamedTuple):
+    """A policy that was read."""
+
+    logs: tuple[VerifierKey, ...]
+    witnesses: Mapping[str, VerifierKey]
+    groups: Mapping[str, Group]
+    quorum: str
+
+    def met_by(self, cosigned: Collection[bytes]) -> bool:
+        """Whether the witnesses with these raw public keys suffice."""
+        return self.quorum == NONE or self._holds(self.quorum, cosigned)
+
+    def covers(self, origin: str) -> bool:
+        """Whether it speaks of the log with this origin."""
+        return any(log.name == origin for log in self.logs)
+
+    def _holds(self, name: str, cosigned: Collection[bytes]) -> bool:
+        witness = self.witnesses.get(name)
+        if witness is not None:
+            return witness.public in cosigned
+        group = self.groups[name]
+        return sum(self._holds(member, cosigned) for member in group.members) >= group.threshold
+
+
+class _Reader:
+    """Lines taken in so far; a name must be defined above the line that uses it, so there are no cycles."""
+
+    def __init__(self) -> None:
+        self.logs: list[VerifierKey] = []
+        self.witnesses: dict[str, VerifierKey] = {}
+        self.groups: dict[str, Group] = {}
+        self.quorum = ""
+        self._grouped: set[str] = set()
+
+    def line(self, words: list[str]) -> None:
+        kind, rest = words[0], words[1:]
+        count = {"log": (1, 2), "witness": (2, 3), "group": (3, 64), "quorum": (1, 1)}.get(kind, (99, 0))
+        if not count[0] <= len(rest) <= count[1]:
+            raise _malformed(f"not a line of a witness policy: {' '.join(words)[:128]}")
+        {"log": self._log, "witness": self._witness, "group": self._group, "quorum": self._quorum}[kind](rest)
+
+    def _log(self, rest: list[str]) -> None:
+        key = parse_vkey(rest[0])
+        if key.algorithm != ED25519 or any(key.public == other.public for other in self.logs):
+            raise _malformed("a log has an Ed25519 key of its own")
+        self.logs.append(key)
+
+    def _witness(self, rest: list[str]) -> None:
+        self._new(rest[0])
+        key = parse_vkey(rest[1])
+        if key.algorithm != COSIGNATURE_V1 or any(key.public == other.public for other in self.witnesses.values()):
+            raise _malformed("a witness has a cosigning key of its own")
+        self.witnesses[rest[0]] = key
+
+    def _group(self, rest: list[str]) -> None:
+        name, wanted, *members = rest
+        self._new(name)
+        for member in members:
+            self._known(member)
+            if member in self._grouped:
+                raise _malformed(f"{member} is a member twice")
+            self._grouped.add(member)
+        threshold = {"any": 1, "all": len(members)}.get(wanted, parse_decimal(wanted) or 0)
+        if not 1 <= threshold <= len(members):
+            raise _malformed(f"group {name} can never be met, or always is")
+        self.groups[name] = Group(threshold, tuple(members))
+
+    def _quorum(self, rest: list[str]) -> None:
+        if self.quorum:
+            raise _malformed("a policy has one quorum")
+        if rest[0] != NONE:
+            self._known(rest[0])
+        self.quorum = rest[0]
+
+    def _new(self, name: str) -> None:
+        if name == NONE or name in self.witnesses or name in self.groups:
+            raise _malformed(f"the name {name} is taken")
+
+    def _known(self, name: str) -> None:
+        if name not in self.witnesses and name not in self.groups:
+            raise _malformed(f"{name} is not defined above")
+
+
+def parse_policy(text: str) -> WitnessPolicy:
+    """Read a policy.
+
+    Raises:
+        InvalidRequest: FIELD_FORMAT, it is malformed.
+    """
+    if len(text.encode()) > MAX_POLICY_BYTES or any(c < " " and c not in "\t\n" for c in text):
+        raise _malformed("too long, or control characters")
+    reader = _Reader()
+    for line in text.split("\n"):
+        words = line.partition("#")[0].split()
+        if words:
+            reader.line(words)
+    if not reader.quorum:
+        raise _malformed("a policy has a quorum line")
+    return WitnessPolicy(tuple(reader.logs), reader.witnesses, reader.groups, reader.quorum)
+
+
+def _malformed(message: str) -> TrustnodeError:
+    return error("FIELD_FORMAT", message, field="witness policy")
