@@ -84,6 +84,10 @@ class Follower:
         """Whether a domain is ours."""
         return domain == self._venue.domain
 
+    def followed(self) -> tuple[str, ...]:
+        """Peers whose lanes are followed."""
+        return tuple(sorted({domain for domain, _ in self._following}))
+
     def age_s(self, domain: str) -> float:
         """Seconds since a peer was last known to be there; large when it never was."""
         age = self._ages.get(domain)

@@ -232,21 +232,30 @@ class Streams:
         """Seconds since a peer was last known to be there."""
         self._by_key: dict[str, set[Stream]] = {}
         self._running: dict[str, Stream] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     @contextlib.contextmanager
     def running(self, stream: Stream) -> Iterator[Stream]:
         """Keep a stream known while it runs."""
         self._running[stream.access] = stream
+        self._empty.clear()
         for key in stream.keys:
             self._by_key.setdefault(key, set()).add(stream)
         try:
             yield stream
         finally:
             self._running.pop(stream.access, None)
+            if not self._running:
+                self._empty.set()
             for key in stream.keys:
                 self._by_key[key].discard(stream)
                 if not self._by_key[key]:
                     del self._by_key[key]
+
+    async def none_running(self) -> None:
+        """Wait until no stream runs."""
+        await self._empty.wait()
 
     def __len__(self) -> int:
         return len(self._running)

@@ -169,7 +169,9 @@ def _offer(venue: Venue, document: Document, offer: Offer, registration: Registr
 def term_of(term: explain.ShownTerm) -> catalog_pb2.Term:
     """One line of terms as a message."""
     keeping = catalog_pb2.Keeping.Value(f"KEEPING_{term.keeping}" if term.keeping else "KEEPING_UNSPECIFIED")
-    return catalog_pb2.Term(key=term.key, text=term.text, text_zh=term.text_zh, keeping=keeping, added_by=term.added_by)
+    shown = catalog_pb2.Term(key=term.key, text=term.text, text_zh=term.text_zh, added_by=term.added_by)
+    shown.keeping = keeping  # type: ignore[assignment] # the stubs tell the number apart from the enumeration
+    return shown
 
 
 def _handle(view: View, name: str) -> str:

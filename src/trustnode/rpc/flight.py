@@ -1,8 +1,8 @@
 """FlightService: Arrow Flight on the node's own port, behind the same identity as every other method.
 
 Decides: which descriptors and tickets mean what. Leaves to others: admission and streaming (``app.access``), frames
-(``engine``, which builds them). A ticket is an ``AccessTicket``, or a handle of ``GetFlightInfo`` for clients that cannot
-sign.
+(``engine``, which builds them). A ticket is an ``AccessTicket``, or a handle of ``GetFlightInfo`` for a client that
+cannot sign.
 """
 
 from __future__ import annotations

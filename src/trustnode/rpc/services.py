@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from trustnode.app.follower import Follower
 from trustnode.app.handles import Handles
+from trustnode.app.publisher import Publisher
 from trustnode.app.reading import Changes
 from trustnode.app.venue import Venue
 from trustnode.rpc import access, admin, catalog, document, evidence, flight, participant, peer
@@ -15,7 +16,7 @@ from trustnode.rpc.methods import MethodTable
 
 
 def method_table(
-    venue: Venue, *, running: admin.Running, changes: Changes, follower: Follower, health: Health
+    venue: Venue, *, running: admin.Running, changes: Changes, follower: Follower, health: Health, publisher: Publisher
 ) -> MethodTable:
     """Every method that the node serves."""
     return MethodTable(
@@ -24,7 +25,7 @@ def method_table(
             *document.methods(venue, changes),
             *catalog.methods(venue, follower),
             *access.methods(venue),
-            *evidence.methods(venue),
+            *evidence.methods(venue, publisher),
             *participant.methods(venue),
             *peer.methods(venue, changes),
             *flight.methods(venue, Handles(venue)),

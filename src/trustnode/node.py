@@ -1,0 +1,582 @@
+"""The composition root: makes a home, starts a node in order, stops it in the order turned round.
+
+Decides: what exists in one process, who hears of a commit, which task ends the node when it fails. Leaves to others:
+everything that a node does. The only module that knows everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import structlog
+from cryptography import x509
+
+from trustnode import config as settings
+from trustnode.app import access, catalog, status, trust
+from trustnode.app import act as _act  # noqa: F401 (registers its handler at the door)
+from trustnode.app.courier import Courier
+from trustnode.app.follower import Follower
+from trustnode.app.keyring import KeyRing
+from trustnode.app.publisher import Publisher
+from trustnode.app.reading import Changes
+from trustnode.app.streams import Streams
+from trustnode.app.submission import submit
+from trustnode.app.timers import Timers
+from trustnode.app.venue import Clock, Identity, Venue, log
+from trustnode.core import clock, envelope, identifier
+from trustnode.core.document import Document
+from trustnode.core.identity import DenyList, bundle_of, check_card, fingerprint
+from trustnode.core.identity.card import Level
+from trustnode.core.peering import PeeringState
+from trustnode.engine.pool import EngineLimits, EnginePool
+from trustnode.errors import TrustnodeError, error
+from trustnode.keys import Credential, NodeKeys, create_node_keys, issue_card, load_node_keys, node_credential
+from trustnode.keys.authority import Authority, issue_credential, issue_from_request, renewal_time
+from trustnode.keys.files import read_secret, write_secret
+from trustnode.keys.home import root_signer
+from trustnode.rpc.authentication import Trust, TrustState
+from trustnode.rpc.health import Health
+from trustnode.rpc.server import Server
+from trustnode.rpc.services import method_table
+from trustnode.store.batch import Commit
+from trustnode.store.unit import View
+from trustnode.store.writer import Store
+from trustnode.wire.channel import Target, VenueChannel
+from trustnode.wire.peer import Peer, Peers
+
+CARD_FILE: Final = "venue.card"
+MASK_KEY_FILE: Final = "mask.key"
+RENEW_LOOK_S: Final = 60.0
+APPLICANT_DAYS: Final = 30
+APPLY_S: Final = 10.0
+SETTLE_S: Final = 5.0
+"""Time in which stopped streams settle before the port closes."""
+__version__: Final = "0.1.0"
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now(self) -> str:
+        """The present instant as the canonical text."""
+        return clock.from_ms(time.time_ns() // 1_000_000)
+
+
+# --- a home ---------------------------------------------------------------------------------------------------------
+
+
+class Initialised(NamedTuple):
+    """What ``initialise`` made."""
+
+    node_id: str
+    made: tuple[str, ...]
+    """Files that were not there before."""
+    fingerprint: str
+
+
+def initialise(
+    home: Path,
+    *,
+    venue: str,
+    level: Level,
+    area: str,
+    subject: str,
+    trust_domain: str,
+    listen: str,
+    dns: Sequence[str] = (),
+    endpoints: Sequence[str] = (),
+) -> Initialised:
+    """Make the home of a node: settings, keys, card. What is there already is never changed.
+
+    Raises:
+        TrustnodeError: FIELD_FORMAT, IDENTIFIER_INVALID, CONFIG_INVALID.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    now, made = SystemClock().now(), []
+    if not (home / settings.FILE_NAME).exists():
+        random = identifier.random_part(secrets.token_bytes(8))
+        values = {
+            "node.trust_domain": trust_domain, "node.name": venue, "node.level": level, "node.area": area,
+            "node.subject": subject, "node.listen": listen, "node.dns": list(dns),
+            "node.endpoints": list(endpoints) or [listen],
+            "node.node_id": identifier.node_id(level, subject, area, random),
+        }  # fmt: skip
+        settings.write_default(home / settings.FILE_NAME, values)
+        made.append(settings.FILE_NAME)
+    node = settings.load(home, {}).config.node
+    made += create_node_keys(home, node.trust_domain, now)
+    made += applicant_certificate(home, node.trust_domain, now)
+    if not (home / "keys" / MASK_KEY_FILE).exists():
+        write_secret(home / "keys" / MASK_KEY_FILE, secrets.token_bytes(32))
+        made.append(f"keys/{MASK_KEY_FILE}")
+    if not (home / CARD_FILE).exists():
+        write_card(home, first_card(home, node, now))
+        made.append(CARD_FILE)
+    return Initialised(node.node_id, tuple(made), fingerprint(read_card(home)))
+
+
+def first_card(home: Path, node: settings.Node, now: str) -> Document:
+    """Sign version 1 of the card with the root key that was just made.
+
+    Raises:
+        TrustnodeError: CONFIG_INVALID when the root key is not on this machine.
+    """
+    root = root_signer(home)
+    if root is None:
+        raise error("CONFIG_INVALID", "root.key is not on this machine and there is no card yet", field="root.key")
+    keys = load_node_keys(home, node.trust_domain, now)
+    level: Any = node.level
+    return issue_card(
+        root=root, keys=keys, id=str(uuid.uuid4()), now=now, node_id=node.node_id, level=level, area=node.area,
+        name=node.name, endpoints=tuple(node.endpoints) or (node.listen,), subject=node.subject or None,
+    )  # fmt: skip
+
+
+def applicant_certificate(home: Path, trust_domain: str, now: str) -> tuple[str, ...]:
+    """Make the certificate that our card file carries, so that a venue we do not know can apply here."""
+    chain, key = home / "keys" / "apply.pem", home / "keys" / "apply.key"
+    if chain.exists() and key.exists() and renewal_time(x509.load_pem_x509_certificate(chain.read_bytes())) > now:
+        return ()
+    keys = load_node_keys(home, trust_domain, now)
+    spiffe = f"spiffe://{trust_domain}/apply/{secrets.token_hex(8)}"
+    made = issue_credential(keys.authority, spiffe, now, timedelta(days=APPLICANT_DAYS))
+    key.unlink(missing_ok=True)
+    write_secret(key, made.key_pem)
+    chain.write_bytes(made.chain_pem)
+    return ("keys/apply.key", "keys/apply.pem")
+
+
+def applicant(home: Path, domain: str) -> Credential | None:
+    """The certificate that another venue's card file carried for applicants; None where it carried none."""
+    chain, key = (home / "keys" / "applicant" / f"{domain}.{kind}" for kind in ("pem", "key"))
+    return Credential(read_secret(key), chain.read_bytes()) if chain.exists() and key.exists() else None
+
+
+def write_card(home: Path, card: Document) -> None:
+    """Keep our own card beside the settings."""
+    staged = home / f"{CARD_FILE}.new"
+    staged.write_bytes(envelope.encode(card))
+    staged.replace(home / CARD_FILE)
+
+
+def read_card(home: Path) -> Document:
+    """Our own card.
+
+    Raises:
+        TrustnodeError: CONFIG_INVALID.
+    """
+    try:
+        return envelope.decode((home / CARD_FILE).read_bytes())
+    except (OSError, TrustnodeError):
+        raise error(
+            "CONFIG_INVALID", f"{CARD_FILE} is missing or not a card; run: trustnode init", field="home"
+        ) from None
+
+
+# --- a running node -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Node:
+    """One running node and its parts."""
+
+    home: Path
+    config: settings.Config
+    venue: Venue
+    keys: NodeKeys
+    trust: Trust
+    courier: Courier
+    follower: Follower
+    timers: Timers
+    publisher: Publisher
+    changes: Changes
+    health: Health
+    credential: Credential
+    started_at: str
+    port: int = 0
+    entries: int = 0
+    """Entries of the log when the node began to serve."""
+
+    def __post_init__(self) -> None:
+        """Prepare what follows a commit."""
+        self._listings: asyncio.Queue[str] = asyncio.Queue()
+        self._trust_changed = asyncio.Event()
+        self._applications: asyncio.Queue[tuple[str, Document]] = asyncio.Queue()
+        self.stopping = asyncio.Event()
+        self.server = Server(
+            methods=method_table(
+                self.venue, running=self, changes=self.changes, follower=self.follower, health=self.health,
+                publisher=self.publisher,
+            ),
+            trust=self.trust, credential=self.credential, limits=self.config.limits, now=self.venue.clock.now,
+            log_requests=self.config.log.requests,
+        )  # fmt: skip
+        self.fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    def on_commit(self, commit: Commit) -> None:
+        """Tell everybody who waits for something that this batch changed; runs before its callers go on."""
+        pairs = [(change.kind, change.state) for change in commit.changes]
+        self.venue.streams.on_changes(pairs)
+        self.changes.on_commit(commit)
+        self.courier.notify(commit.peers)
+        if commit.timers:
+            self.timers.notify()
+        for kind, state in pairs:
+            if kind in ("listing", "product"):
+                self._listings.put_nowait(state.id if kind == "listing" else "")
+            elif kind == "peering":
+                self._trust_changed.set()
+            elif kind == "participant" and state.state in ("REVOKED", "SUSPENDED"):
+                self._trust_changed.set()
+                if state.state == "REVOKED":
+                    self.venue.keyring.revoke(state.id, getattr(state, "kid", ""), state.changed_at)
+
+    def on_fatal(self, problem: BaseException) -> None:
+        """The writer is gone: nothing can be proven any more, so the node stops."""
+        if not self.fatal.done():
+            self.fatal.set_result(problem)
+
+    async def run(self) -> None:
+        """The background tasks; one that fails ends the node, loudly."""
+        async with asyncio.TaskGroup() as tasks:
+            for work in (
+                self.courier.run(),
+                self.follower.run(),
+                self.timers.run(),
+                self.publisher.run(),
+                self.venue.streams.recheck_forever(),
+                self._publish_listings(),
+                self._follow_trust(),
+                self._renew_certificate(),
+                self._apply(),
+                self._watch_writer(),
+            ):
+                tasks.create_task(work)
+
+    async def _watch_writer(self) -> None:
+        problem = await self.fatal
+        raise error("EVIDENCE_UNAVAILABLE", f"the writer of the store ended: {problem}")
+
+    async def _publish_listings(self) -> None:
+        await catalog.publish_records(self.venue)
+        while True:
+            wanted = {await self._listings.get()}
+            while not self._listings.empty():
+                wanted.add(self._listings.get_nowait())
+            await catalog.publish_records(self.venue, () if "" in wanted else sorted(wanted))
+
+    async def _follow_trust(self) -> None:
+        while True:
+            await self._trust_changed.wait()
+            self._trust_changed.clear()
+            await self.refresh_trust()
+            await self.follower.refresh()
+
+    def trust_changed(self) -> None:
+        """Cards changed: roots, channels and followings are to be looked at."""
+        self._trust_changed.set()
+
+    async def refresh_trust(self) -> None:
+        """Take over roots, deny list and channels from what the store says now."""
+        found = await self.venue.store.read(trust.known)
+        roots, unconfirmed = trust.bundles(self.venue, found)
+        self.trust.replace(
+            TrustState(
+                own=self.venue.domain, bundles=roots, unconfirmed=unconfirmed, denied=DenyList(spiffe_ids=found.denied)
+            )
+        )
+        for domain, card in self.venue.keyring.cards.items():
+            if domain != self.venue.domain and domain in roots:
+                self.venue.peers.put(Target(domain, card.value.endpoints, roots[domain].pem))
+        self.courier.notify(await self.venue.store.read(lambda view: view.outbox_peers()))
+
+    # --- applications to other venues -------------------------------------------------------------------------------
+
+    def apply_later(self, domain: str, agreement: Document) -> None:
+        """Hand an application to another venue until it has it."""
+        self._applications.put_nowait((domain, agreement))
+
+    async def _apply(self) -> None:
+        for domain, agreement in await self.venue.store.read(open_applications(self.venue.domain)):
+            self.apply_later(domain, agreement)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                domain, agreement = await self._applications.get()
+                tasks.create_task(self._apply_to(domain, agreement))
+
+    async def _apply_to(self, domain: str, agreement: Document) -> None:
+        """Try until the other venue has our application, or it is settled otherwise."""
+        pause = 0.2
+        while await self.venue.store.read(is_applied(domain)):
+            try:
+                await self._applied(domain, agreement)
+            except TrustnodeError as problem:
+                log.info("application not delivered", peer=domain, reason=problem.reason, message=problem.message)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 30.0)
+            else:
+                return
+
+    async def _applied(self, domain: str, agreement: Document) -> None:
+        """As a node that the other venue knows, or with the certificate that its card file carries for strangers."""
+        own = self.venue.keyring.cards[self.venue.domain].document
+        credential = applicant(self.home, domain)
+        peer = self.venue.peers.get(domain)
+        if credential is None:
+            await peer.apply(own, agreement, timeout_s=APPLY_S)
+            return
+        channel = VenueChannel(peer.channel.target, credential)
+        try:
+            await Peer(channel).apply(own, agreement, timeout_s=APPLY_S)
+        finally:
+            await channel.aclose()
+
+    # --- certificate ------------------------------------------------------------------------------------------------
+
+    async def _renew_certificate(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_LOOK_S)
+            if renewal_time(self.credential.leaf) <= self.venue.clock.now():
+                self.renew_certificate()
+
+    def renew_certificate(self) -> None:
+        """Issue our own certificate anew and show it from the next handshake on."""
+        now, node = self.venue.clock.now(), self.config.node
+        self.keys = load_node_keys(self.home, node.trust_domain, now)
+        self.credential = node_credential(self.home, self.keys, node.node_id, now, node.dns)
+        self.server.replace_credential(self.credential)
+        self.venue.peers.replace_credential(self.credential)
+        log.info("certificate renewed", not_after=str(self.credential.leaf.not_valid_after_utc))
+
+    # --- the operator -----------------------------------------------------------------------------------------------
+
+    def drain(self, grace_s: float) -> int:
+        """Begin to stop; returns the streams that still run."""
+        del grace_s
+        self.stopping.set()
+        return len(self.venue.streams)
+
+    def status(self) -> status.NodeFacts:
+        """What only the process knows."""
+        leaf = self.credential.leaf
+        silent = tuple(domain for domain in self.follower.followed() if self.follower.silent_since(domain))
+        alarms = status.alarms(
+            self.venue, self.home, alarm_percent=self.config.disk.alarm_percent, root_key=self.home / "root.key",
+            peers_silent=silent,
+        )  # fmt: skip
+        newest = self.publisher.newest
+        return status.NodeFacts(
+            version=__version__, listen=self.config.node.listen.rpartition(":")[0] + f":{self.port}",
+            state="READ_ONLY" if self.venue.read_only else "SERVING", started_at=self.started_at,
+            certificate_not_after=clock.text(leaf.not_valid_after_utc), certificate_renews_at=renewal_time(leaf),
+            authority_not_after=clock.text(self.keys.authority.root.not_valid_after_utc),
+            disk_used_percent=status.disk_used_percent(self.home), signed=newest.checkpoint.size if newest else 0,
+            alarms=alarms, silent_since=self.follower.silent_since, round_trip_s=self.follower.round_trip_s,
+        )  # fmt: skip
+
+    async def reload(self) -> tuple[str, ...]:
+        """Take over a newer card and a new certificate without a restart.
+
+        Returns:
+            What changed.
+        """
+        changed = []
+        card = read_card(self.home)
+        if card.digest != self.venue.keyring.cards[self.venue.domain].digest:
+            await submit(self.venue, self.venue.self_sender, card)
+            changed.append("card")
+        self.renew_certificate()
+        return (*changed, "certificate")
+
+
+def open_applications(domain: str) -> Callable[[View], list[tuple[str, Document]]]:
+    """Query: what we applied for and is not answered."""
+
+    def query(view: View) -> list[tuple[str, Document]]:
+        found = view.find(PeeringState, state="APPLIED", applied_by=domain, limit=1000)
+        return [(p.id, d) for p in found if (d := view.document(p.document)) is not None]
+
+    return query
+
+
+def is_applied(domain: str) -> Callable[[View], bool]:
+    """Query: whether an application still waits for its answer."""
+
+    def query(view: View) -> bool:
+        state = view.get(PeeringState, domain)
+        return state is not None and state.state == "APPLIED"
+
+    return query
+
+
+class Certificates:
+    """The venue's certificate authority, as the app may use it."""
+
+    def __init__(self, authority: Authority, ticking: Clock) -> None:
+        self._authority, self._clock = authority, ticking
+
+    def client_chain(self, csr: bytes, participant: str) -> bytes:
+        """Issue the certificate of a participant's client for the key in a request; PEM, leaf first."""
+        return issue_from_request(self._authority, csr, f"{participant}/client", self._clock.now())
+
+    def credential(self, path: str, days: float) -> tuple[bytes, bytes]:
+        """Make a key and its certificate; chain and key in PEM."""
+        spiffe = f"spiffe://{self._authority.trust_domain}/{path}"
+        made = issue_credential(self._authority, spiffe, self._clock.now(), timedelta(days=days))
+        return made.chain_pem, made.key_pem
+
+
+@contextlib.asynccontextmanager
+async def running(
+    home: Path,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    time: Clock | None = None,
+) -> AsyncIterator[Node]:
+    """Start a node and serve until the block is left (DESIGN 3.4: start order, and so stop order).
+
+    Raises:
+        TrustnodeError: CONFIG_INVALID, TIME_SKEW, VERSION_UNSUPPORTED, IDENTITY_EXPIRED.
+    """
+    loaded = settings.load(home, os.environ if environ is None else environ, flags)
+    ticking = time or SystemClock()
+    async with contextlib.AsyncExitStack() as exits:
+        node = await _assemble(exits, home, loaded.config, ticking)
+        if not node.venue.read_only:
+            await access.recover(node.venue)
+            await node.publisher.publish()
+        work = asyncio.ensure_future(node.run())
+        exits.push_async_callback(_end, work)
+        exits.push_async_callback(node.server.stop, 2.0)
+        exits.push_async_callback(_drain, node)
+        (home / "run").mkdir(mode=0o700, exist_ok=True)
+        await node.server.listen_local(home / "run" / "admin.sock")
+        node.port = await node.server.listen(loaded.config.node.listen)
+        node.entries = node.venue.store.head().size
+        node.health.set_serving(True)
+        exits.callback(node.health.set_serving, False)
+        yield node
+
+
+async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settings.Config, ticking: Clock) -> Node:
+    now, node = ticking.now(), config.node
+    keys = load_node_keys(home, node.trust_domain, now)
+    applicant_certificate(home, node.trust_domain, now)
+    credential = node_credential(home, keys, node.node_id, now, node.dns)
+    card = check_card(read_card(home), now)
+    store = await Store.open(
+        home / config.store.path, clock=ticking.now, node_id=node.node_id, reserve_bytes=config.disk.reserve_mb << 20
+    )
+    await exits.enter_async_context(store)
+    engine = await exits.enter_async_context(EnginePool(EngineLimits(max_workers=config.engine.workers)))
+    peers = Peers(credential)
+    exits.push_async_callback(peers.aclose)
+    identity = Identity(node.trust_domain, node.node_id, node.level, node.area, node.subject, node.name)
+    venue = Venue(
+        identity=identity, clock=ticking, store=store, keyring=KeyRing(), evidence=keys.evidence, log_key=keys.log,
+        custody=keys.custody, issuer=Certificates(keys.authority, ticking), engine=engine, peers=peers,
+        streams=Streams(),        mask_secret=read_secret(home / "keys" / MASK_KEY_FILE), read_only=store.read_only,
+    )  # fmt: skip
+    venue.keyring.add_card(card)
+    own = TrustState(own=identity.domain, bundles={identity.domain: bundle_of(card.value, now)})
+    return await _connect(home, config, venue, keys, credential, Trust(own))
+
+
+async def _connect(
+    home: Path, config: settings.Config, venue: Venue, keys: NodeKeys, credential: Credential, trusted: Trust
+) -> Node:
+    """Join the parts: what follows a commit, what a method calls, what is trusted from before."""
+    node = Node(
+        home=home, config=config, venue=venue, keys=keys, trust=trusted, credential=credential, courier=Courier(venue),
+        follower=Follower(venue), timers=Timers(venue), publisher=Publisher(venue), changes=Changes(), health=Health(),
+        started_at=venue.clock.now(),
+    )  # fmt: skip
+    venue.store.on_commit, venue.store.on_fatal = node.on_commit, node.on_fatal
+    venue.on_trust_change, venue.streams.age_s = node.trust_changed, node.follower.age_s
+    trust.load_keyring(venue, await venue.store.read(trust.known))
+    await node.refresh_trust()
+    if not venue.read_only:
+        await submit(venue, venue.self_sender, venue.keyring.cards[venue.domain].document)
+    return node
+
+
+async def _drain(node: Node) -> None:
+    """No new calls are refused yet; running streams get their time, then end with DRAINING and settle."""
+    streams = node.venue.streams
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(streams.none_running(), node.config.node.drain_s)
+    streams.stop_all("DRAINING")
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(streams.none_running(), SETTLE_S)
+
+
+async def _end(work: asyncio.Future[None]) -> None:
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError, TrustnodeError, BaseExceptionGroup):
+        await work
+
+
+# --- the program ----------------------------------------------------------------------------------------------------
+
+
+def run(home: Path, flags: Mapping[str, Any] | None = None, *, ready: Any = None) -> None:
+    """Run a node in the foreground until SIGTERM or SIGINT; SIGHUP reloads.
+
+    Args:
+        home: Its folder.
+        flags: ``section.name`` -> value of the command line.
+        ready: Called with the node once it serves.
+
+    Raises:
+        TrustnodeError: As ``running``; what ended a background task.
+    """
+    configure_logging(settings.load(home, os.environ, flags).config.log)
+    asyncio.run(_serve(home, flags, ready))
+
+
+async def _serve(home: Path, flags: Mapping[str, Any] | None, ready: Any) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    async with running(home, flags=flags) as node:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(node.reload()))
+        if ready is not None:
+            ready(node)
+        fatal = asyncio.ensure_future(asyncio.shield(node.fatal))
+        asked: set[asyncio.Future[Any]] = {
+            asyncio.ensure_future(stop.wait()), asyncio.ensure_future(node.stopping.wait()), fatal
+        }  # fmt: skip
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        if fatal.done():
+            raise error("EVIDENCE_UNAVAILABLE", f"the writer of the store ended: {fatal.result()}")
+
+
+def configure_logging(log_settings: settings.Log) -> None:
+    """One canonical line a request on stderr: JSON when stderr is no terminal."""
+    as_json = log_settings.format == "json" or (log_settings.format == "auto" and not sys.stderr.isatty())
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, log_settings.level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
