@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 
 from trustnode.app import catalog
-from trustnode.app.access import Prepared, open_session, policy_request, prepared_product
+from trustnode.app.access import Asker, Prepared, open_session, policy_request, prepared_product
 from trustnode.app.contract import parties_only
 from trustnode.app.quota import Reservation, reservations
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import Query
 from trustnode.core.contract import Agreement, AgreementState, Offer, Price
-from trustnode.core.document import Document, Verified, decode
-from trustnode.core.participant import ParticipantKey, domain_of
+from trustnode.core.document import Document, decode
+from trustnode.core.participant import domain_of
 from trustnode.core.policy import explain as words
 from trustnode.core.policy import odrl
 from trustnode.core.policy.governed import Governed
@@ -87,9 +87,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     agreement: Agreement | None = None
 
 
-async def explain(
-    venue: Venue, subject: Subject, key: Verified[ParticipantKey], purpose: str, query: Query
-) -> Explanation:
+async def explain(venue: Venue, subject: Subject, asker: Asker, purpose: str, query: Query) -> Explanation:
     """Explain a query on a product of ours.
 
     Raises:
@@ -106,7 +104,7 @@ async def explain(
         terms=shown_terms(subject.terms, str(subject.price), prepared.registration.level),
     )
     try:
-        return await _planned(venue, subject, prepared, key, purpose, query, basis)
+        return await _planned(venue, subject, prepared, asker, purpose, query, basis)
     except TrustnodeError as refusal:
         if refusal.reason in ("BUSY", "INTERNAL", "EVIDENCE_UNAVAILABLE"):
             raise
@@ -116,16 +114,16 @@ async def explain(
 
 
 async def _planned(
-    venue: Venue, subject: Subject, prepared: Prepared, key: Verified[ParticipantKey], purpose: str, query: Query,
+    venue: Venue, subject: Subject, prepared: Prepared, asker: Asker, purpose: str, query: Query,
     basis: Explanation,
 ) -> Explanation:  # fmt: skip
     ready = venue.policies.load(subject.policy)
     operation = "aggregate" if ready.aggregate_only else "read"
-    decision = ready.decide(policy_request(venue, purpose, operation, subject.agreement, key))
+    decision = ready.decide(policy_request(venue, purpose, operation, subject.agreement, asker))
     if decision.outcome != "ALLOW":
         raise decision.refusal()
-    card = venue.keyring.cards.get(key.value.iss)
-    attributes = {"consumer_id": key.value.participant, "consumer_area": card.value.area if card else ""}
+    card = venue.keyring.cards.get(asker.home)
+    attributes = {"consumer_id": asker.participant, "consumer_area": card.value.area if card else ""}
     agreement = subject.agreement.contract_id if subject.agreement else f"explain/{subject.product}/{ready.digest}"
     session = await open_session(venue, subject.policy, prepared, attributes, agreement)
     table = prepared.registration.tables[0]
@@ -232,18 +230,14 @@ def subject_of_offer(offer: Offer, consumer: str) -> Subject:
     return Subject(policy=policy, product=offer.product, price=offer.price, consumer=consumer, terms=offer.terms)
 
 
-def key_for(venue: Venue, participant: str) -> Verified[ParticipantKey]:
-    """The key document of a participant, ours or of a venue we know.
-
-    Raises:
-        TrustnodeError: IDENTITY_UNKNOWN.
+def asker_of(venue: Venue, participant: str) -> Asker:
+    """Who asks. Somebody whose key document never came here is explained to as an ordinary consumer of its venue: an
+    explanation binds nobody, and the decision that counts looks at the key document.
     """
     key = venue.keyring.key_documents.get(participant)
-    if key is None:
-        raise error(
-            "IDENTITY_UNKNOWN", f"{participant.rpartition('/')[2]} of {domain_of(participant)} is not known here"
-        )
-    return key
+    if key is not None:
+        return Asker.of(key.value)
+    return Asker(participant, domain_of(participant), frozenset({"CONSUMER"}), frozenset({"organisation-checked"}))
 
 
 def offer_by_digest(view: View, digest: str) -> Offer:

@@ -25,25 +25,41 @@ SCOPES: Final = "CATALOG,CONTRACT,ACCESS,EVIDENCE"
 card_argument = click.argument("card", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
-def write_card(path: Path, document: Document) -> None:
-    """Write a card as a file: the envelope in JSON."""
-    from trustnode.core import envelope
+def write_card(path: Path, document: Document, home: Path) -> None:
+    """Write our card as a file, with the certificate that lets a stranger apply here."""
+    from trustnode.core import card_file
 
-    path.write_bytes(envelope.encode(document) + b"\n")
+    parts = [home / "keys" / f"apply.{kind}" for kind in ("pem", "key")]
+    chain, key = (part.read_bytes() if part.exists() else b"" for part in parts)
+    path.write_bytes(card_file.write(document, chain, key))
 
 
 def read_card(path: Path) -> Document:
     """Read a card from a file; nothing in it is verified.
 
     Raises:
-        TrustnodeError: FIELD_FORMAT.
+        TrustnodeError: FIELD_FORMAT, MESSAGE_UNPARSABLE.
     """
-    from trustnode.core import envelope
+    from trustnode.core import card_file
 
-    document = envelope.decode(path.read_bytes())
+    document = card_file.read(path.read_bytes()).document()
     if document.name != "card":
         raise error("FIELD_FORMAT", f"{path} is no venue card", field="card")
     return document
+
+
+def keep_applicant(path: Path, domain: str, home: Path) -> None:
+    """Keep the certificate of a card file, with which our node applies at that venue."""
+    from trustnode.core import card_file
+    from trustnode.keys import write_secret
+
+    content, folder = card_file.read(path.read_bytes()), home / "keys" / "applicant"
+    if not content.chain_pem:
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / f"{domain}.key").unlink(missing_ok=True)
+    write_secret(folder / f"{domain}.key", content.key_pem.encode())
+    (folder / f"{domain}.pem").write_bytes(content.chain_pem.encode())
 
 
 def _checked(path: Path) -> tuple[Document, Card]:
@@ -88,12 +104,14 @@ def card(card: Path | None, target: Path | None) -> None:
 
     if card is not None:
         document, value = _checked(card)
+        if target is not None:
+            target.write_bytes(card.read_bytes())
     else:
         with session.operator() as node:
             document = node.own_card()
             value = node.decode(document, Card)
-    if target is not None:
-        write_card(target, document)
+            if target is not None:
+                write_card(target, document, node.home)
     mark = fingerprint(document)
     output.show({**_card_data(value, mark), **({"file": str(target)} if target else {})}, card_line(value, mark))
 
@@ -116,10 +134,11 @@ def add(card: Path, relation: str, mark: str | None, scope: str) -> None:
         check_fingerprint(document, mark)
     with session.operator() as node:
         node.acting()
+        keep_applicant(card, value.trust_domain, node.home)
         done = node.add_peer(document, relation=relation, fingerprint=mark or "", scopes=scopes)
     data = {**_card_data(value, fingerprint(document)), **done.data(), "relation": relation, "scopes": list(scopes)}
     if not mark:
-        step = f"trustnode peer add {card} --as {relation} --fingerprint {fingerprint(document)[:4]}-..."
+        step = f"trustnode peer add {card} --as {relation} --fingerprint ..."
         output.show(
             {**data, "state": "UNCONFIRMED"},
             f"stored   {value.trust_domain} UNCONFIRMED: it opens nothing",

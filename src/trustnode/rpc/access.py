@@ -90,7 +90,7 @@ async def _of_agreement(venue: Venue, sender: Sender, request: pb.ExplainAccessR
             parameters_json=request.parameters_json, timeout_s=EXPLAIN_S,
         )  # fmt: skip
     subject = explain.subject_of_agreement(value, terms)
-    key = explain.key_for(venue, state.consumer)
+    key = explain.asker_of(venue, state.consumer)
     query = query_of(request.sql, request.parameters_json)
     return explanation_of(await explain.explain(venue, subject, key, purpose, query))
 
@@ -113,7 +113,7 @@ async def explain_offer(
 ) -> access_pb2.Explanation:
     """Explain one of our offers to a consumer."""
     offer = await venue.store.read(lambda view: explain.offer_by_digest(view, digest))
-    subject, key = explain.subject_of_offer(offer, consumer), explain.key_for(venue, consumer)
+    subject, key = explain.subject_of_offer(offer, consumer), explain.asker_of(venue, consumer)
     return explanation_of(await explain.explain(venue, subject, key, purpose, query_of(sql, parameters_json)))
 
 

@@ -105,7 +105,7 @@ async def _explained(venue: Venue, call: Call, request: pb.PeerServiceExplainAcc
     if agreement.consumer != request.consumer:
         raise error("NOT_FOUND", "no such agreement")
     query = query_of(request.sql, request.parameters_json)
-    subject, key = explain.subject_of_agreement(value, terms), explain.key_for(venue, agreement.consumer)
+    subject, key = explain.subject_of_agreement(value, terms), explain.asker_of(venue, agreement.consumer)
     return explanation_of(await explain.explain(venue, subject, key, request.purpose or value.purpose, query))
 
 

@@ -96,7 +96,9 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
     await _check_grade(venue, contract.value, request, ticket, keys)
     query = _opened(value, ticket)
     _check_operation(value, contract.policy)
-    decision = contract.policy.decide(policy_request(venue, value.purpose, value.operation, contract.value, key))
+    decision = contract.policy.decide(
+        policy_request(venue, value.purpose, value.operation, contract.value, Asker.of(key.value))
+    )
     if decision.outcome != "ALLOW":
         raise decision.refusal()
     prepared = await venue.store.read(lambda view: prepared_product(view, contract.value.product))
@@ -249,25 +251,37 @@ def _check_operation(value: AccessRequest, policy: compiled.CompiledPolicy) -> N
         raise error("DENIED", "aggregates only: this agreement delivers no rows")
 
 
+class Asker(NamedTuple):
+    """Who asks, as certificate and registry have it."""
+
+    participant: str
+    home: str
+    roles: frozenset[str]
+    assurance: frozenset[str]
+
+    @classmethod
+    def of(cls, key: ParticipantKey) -> Asker:
+        """The participant of a key document."""
+        return cls(key.participant, key.iss, frozenset(key.roles), frozenset({key.assurance} - {""}))
+
+
 def policy_request(
-    venue: Venue, purpose: str, operation: str, agreement: Agreement | None, key: Verified[ParticipantKey],
-    start: str = "",
-) -> compiled.Request:  # fmt: skip
+    venue: Venue, purpose: str, operation: str, agreement: Agreement | None, asker: Asker
+) -> compiled.Request:
     """The attributes of a decision: from certificate, registry, agreement and clock, never from the request."""
-    home = venue.keyring.cards.get(key.value.iss)
+    home = venue.keyring.cards.get(asker.home)
     area = home.value.area if home else ""
     now = venue.clock.now()
-    begun = agreement.start if agreement else (start or now)
     return compiled.Request(
         operation="aggregate" if operation == "aggregate" else "read",
         purpose=purpose,
         now=clock.moment(now),
-        start=clock.moment(begun),
-        consumer=key.value.participant,
-        roles=frozenset(key.value.roles),
-        venue=key.value.iss,
+        start=clock.moment(agreement.start if agreement else now),
+        consumer=asker.participant,
+        roles=asker.roles,
+        venue=asker.home,
         areas=frozenset({"CN", area[:2], area} - {""}),
-        assurance=frozenset({key.value.assurance} - {""}),
+        assurance=asker.assurance,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from trustnode.app.access.admission import Admission, admit, policy_request, record_denial
+from trustnode.app.access.admission import Admission, Asker, admit, policy_request, record_denial
 from trustnode.app.access.decision import Decided, decide
 from trustnode.app.quota import Reservation, cover, reservations, rows_left
 from trustnode.app.streams import Frame, Stream, Window, pump
@@ -116,7 +116,9 @@ async def _recheck(venue: Venue, admission: Admission) -> None:
     if state is None or state.state != "PERFORMING":
         raise error("GRANT_INVALID", f"the agreement is {state.state if state else 'gone'}")
     value = admission.request.value
-    request = policy_request(venue, value.purpose, value.operation, admission.contract.value, admission.key)
+    request = policy_request(
+        venue, value.purpose, value.operation, admission.contract.value, Asker.of(admission.key.value)
+    )
     decision = admission.contract.policy.decide(request)
     if decision.outcome != "ALLOW":
         raise decision.refusal()
