@@ -205,7 +205,7 @@ class Agreement:
     # --- steps
 
     async def suspend(self, reason: str = "") -> Agreement:
-        """Stop the data until we resume; running streams end."""
+        """As provider, stop the data until we resume; running streams end. A consumer ends the agreement instead."""
         return await self._act("suspend", cause="OWNER", reason=reason)
 
     async def resume(self, reason: str = "") -> Agreement:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from trustnode.core import clock
 from trustnode.core.document import Document
 from trustnode.core.identity import bundle_of
 from trustnode.errors import TrustnodeError, error
@@ -177,7 +178,7 @@ class Connection(Node):
                 await self._renew()
 
     async def _renew(self) -> None:
-        if self._credential.leaf.not_valid_after_utc.isoformat(timespec="milliseconds").replace("+00:00", "Z") < now():
+        if clock.text(self._credential.leaf.not_valid_after_utc) < now():
             raise error("IDENTITY_EXPIRED", f"the certificate of {self.profile.name} has ended")
         csr = make_csr(load_certificate_key(self.profile.folder / "client.key"))
         answer = await super().call("ParticipantService/RenewCertificate", csr_der=csr)

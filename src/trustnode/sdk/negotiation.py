@@ -112,9 +112,10 @@ class Negotiation:
     @property
     def consumer(self) -> str:
         """SPIFFE id of the consumer."""
-        if self.role == "consumer":
-            return self._client.connection.profile.participant
-        return self.messages[0].iss if self.messages else ""
+        us = self._client.connection.profile.participant
+        if self.role == "consumer" or not self.messages:
+            return us if self.role == "consumer" else ""
+        return self._last.counterpart if self._last.iss == us else self._last.iss
 
     @property
     def documents(self) -> tuple[Document, ...]:
@@ -231,7 +232,7 @@ class Negotiation:
             "consumer.key": (value.consumer.key_sha256, profile.key_document.digest),
             "consumer_node": (value.consumer_node, profile.venue),
             "provider_node": (value.provider_node, domain_of(offer.value.provider)),
-            "purpose": (value.purpose, self.purpose),
+            "purpose": (value.purpose, self._own_purpose()),
             "counter_signature": (value.counter_signature, "BOTH"),
         }
         for field, (stated, expected) in ours.items():
@@ -243,6 +244,14 @@ class Negotiation:
             check_mandate(value, offer.value, value.start, 0)
         if value.sign_by < now():
             raise error("ILLEGAL_TRANSITION", f"the agreement had to be signed by {value.sign_by}; negotiate again")
+
+    def _own_purpose(self) -> str:
+        """The purpose in the newest message that we signed ourselves, whatever the node shows."""
+        us = self._client.connection.profile.participant
+        for document in self.documents:
+            if document.name == "negotiation-message" and decode(document, NegotiationMessage).iss == us:
+                return verify(document, NegotiationMessage, self._client.trust.keys, None).value.purpose
+        raise error("SIGNATURE_INVALID", "the node shows no message of ours in this negotiation")
 
     async def withdraw(self, reason: str = "") -> Negotiation:
         """End the negotiation."""
@@ -354,7 +363,7 @@ class Negotiation:
     def _counterpart(self) -> str:
         if self.role == "provider":
             return self.consumer
-        return self.offer.provider if self.offer else self.messages[0].counterpart
+        return self.offer.provider if self.offer else self._last.counterpart
 
 
 class _Deadline:

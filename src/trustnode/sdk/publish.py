@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from trustnode.core import clock
 from trustnode.core.catalog import Binding, Registration
 from trustnode.core.catalog import Listing as ListingStatement
 from trustnode.core.contract import Offer
@@ -96,6 +97,8 @@ async def publish(client: Client, file: ProductFile, *, offers: Sequence[str] = 
     changed = differences(before, registration, chosen)
     if product.state not in ("REGISTERED", "CHANGE_REVIEW", "CANCEL_REVIEW"):
         return Published(product, None, registration, chosen, changed)
+    if before.listing is not None and not changed:
+        return Published(product, before.listing, registration, before.offers, ())
     listing = await _list(client, file, before, registration, chosen)
     return Published(product, listing, registration, chosen, changed)
 
@@ -153,7 +156,14 @@ def _changed(prefix: str, old: S, new: S) -> list[Difference]:
     one: dict[str, Any] = msgspec.structs.asdict(old)
     other: dict[str, Any] = msgspec.structs.asdict(new)
     fields = [field for field in one if field not in _ENVELOPE and one[field] != other[field]]
+    if isinstance(old, Offer) and isinstance(new, Offer) and _life_s(old) == _life_s(new):
+        # Where the file names no end, an offer stands for a fixed time from its signing.
+        fields = [field for field in fields if field != "valid_until"]
     return [Difference(f"{prefix}{field}", str(one[field]), str(other[field])) for field in fields]
+
+
+def _life_s(offer: Offer) -> int:
+    return (clock.to_ms(offer.valid_until) - clock.to_ms(offer.time)) // 1000
 
 
 def _same(one: Registration, other: Registration) -> bool:

@@ -144,6 +144,7 @@ class Reader:
 
     async def _read(self) -> AsyncGenerator[Any, None]:
         agreement = self._agreement
+        await agreement.connection.renew_if_due()
         await agreement.acks.flush(agreement.id)
         await agreement.trust.prepare(agreement.connection, agreement.value.provider_node)
         if self._small:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trustnode.core.document import Document, KeyUse, PublicKey, Verified, decode, verify
 from trustnode.core.identity import Card, accept_card, check_fingerprint, vouched
 from trustnode.core.participant import ParticipantKey, domain_of
-from trustnode.errors import TrustnodeError, error
+from trustnode.errors import InvalidRequest, NotFound, TrustnodeError, error
 from trustnode.sdk.profile import Profile, now
 
 if TYPE_CHECKING:
@@ -57,12 +57,15 @@ class Trust:
             if domain not in self._cards:
                 self._from_profile(domain)
             if domain not in self._cards:
-                answer = await node.call("CatalogService/ResolveIdentifier", identifier=domain)
-                self.learn([*answer["supporting"], *([answer["document"]] if answer["document"] else [])])
+                # What stays unknown is refused by its signature, with a better message.
+                with contextlib.suppress(NotFound, InvalidRequest):
+                    answer = await node.call("CatalogService/ResolveIdentifier", identifier=domain)
+                    self.learn([*answer["supporting"], *([answer["document"]] if answer["document"] else [])])
         for owner in owners:
             if owner.startswith("spiffe://") and owner not in self._participants:
-                found = await node.get("participant", owner)
-                self.learn([*found.documents, *([found.object.document] if found.object.document else [])])
+                with contextlib.suppress(NotFound):
+                    found = await node.get("participant", owner)
+                    self.learn([*found.documents, *([found.object.document] if found.object.document else [])])
 
     def _from_profile(self, domain: str) -> None:
         document = self._profile.kept_card(domain)
