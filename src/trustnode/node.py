@@ -239,7 +239,7 @@ class Node:
                 self._listings.put_nowait(state.id if kind == "listing" else "")
             elif kind == "peering":
                 self._trust_changed.set()
-            elif kind == "participant" and state.state in ("REVOKED", "SUSPENDED"):
+            elif kind == "participant" and state.state in ("ENROLLED", "REVOKED", "SUSPENDED"):
                 self._trust_changed.set()
                 if state.state == "REVOKED":
                     self.venue.keyring.revoke(state.id, getattr(state, "kid", ""), state.changed_at)

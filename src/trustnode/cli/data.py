@@ -19,8 +19,8 @@ from trustnode.errors import error
 if TYPE_CHECKING:
     from trustnode.cli.values import Explanation, Outcome
 
-SHOWN_ROWS: Final = 1000
-"""Rows that a table on a terminal has at most; ``-o`` takes all."""
+SHOWN_ROWS: Final = 100
+"""Rows that a terminal is shown at most; a pipe, ``--json`` and ``-o`` take all."""
 
 sql_option = click.option("--sql", default="", help="The query; default: all that is delivered.")
 purpose_option = click.option(
@@ -134,7 +134,8 @@ class Progress:
 
 def _print(done: Outcome) -> None:
     """The answer as a table, or as an object with ``--json``."""
-    names, rows = done.columns, done.first_rows(SHOWN_ROWS)
+    is_for_people = sys.stdout.isatty() and not output.is_json()
+    names, rows = done.columns, done.first_rows(SHOWN_ROWS if is_for_people else done.rows)
     if output.is_json():
         values = [dict(zip(names, row, strict=True)) for row in rows]
         output.show({**done.data(), "columns": list(names), "items": values, "next_page_token": ""})

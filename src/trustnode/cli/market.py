@@ -225,14 +225,14 @@ def list_negotiations(page: str, size: int) -> None:
 @click.argument("id")
 def show_negotiation(id: str) -> None:
     """Show the rounds of a negotiation."""
-    from trustnode.core.contract import NegotiationMessage
+    from trustnode.core.contract import EVENT_OF, NegotiationMessage
 
     with session.connect() as connection:
         found = connection.get("negotiation", id)
         rounds = [connection.decode(d, NegotiationMessage) for d in found.documents if d.name == "negotiation-message"]
     lines = [f"{acts.name_of(found.object)}  {found.object.state}"]
     for message in rounds:
-        said = message.message.removeprefix("Contract").removesuffix("Message")
+        said = EVENT_OF[message.message]
         reason = f": {output.printable(message.reason)}" if message.reason else ""
         lines.append(f"{output.local_time(message.time)}  {acts.short_participant(message.iss)}  {said}{reason}")
     output.show(found.data(), *lines)

@@ -5,7 +5,6 @@ Decides: what operator and participant type and see. Leaves to others: keys and 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -240,5 +239,6 @@ def join(invitation: Path, mark: str, folder: Path | None) -> None:
 
 
 def _profile_name(name: str, folder: Path) -> str:
-    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return name if str(folder).startswith(home) else str(folder)
+    from trustnode.sdk.profile import root
+
+    return name if folder.resolve() == (root() / name).resolve() else str(folder)

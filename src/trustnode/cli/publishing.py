@@ -16,7 +16,7 @@ import msgspec
 from trustnode.cli import acts, exit_status, output, source
 from trustnode.core.catalog import Listing, Registration, end_of_notice
 from trustnode.core.contract import Offer, Price
-from trustnode.core.document import Document, Statement
+from trustnode.core.document import Statement
 from trustnode.errors import TrustnodeError, error
 
 if TYPE_CHECKING:
@@ -241,7 +241,13 @@ def register(connection: Session, file: ProductFile, known: Item | None) -> Item
 def _send(connection: Session, file: ProductFile, registration: Registration, head: Header) -> Item:
     signer = file.contents.product.provider
     binding = connection.sign(file.binding(head), signer=signer)
-    return connection.submit(registration, supporting=[binding], signer=signer).object
+    done = connection.submit(registration, supporting=[binding], signer=signer).object
+    return _shown(connection, done)
+
+
+def _shown(connection: Session, done: Item) -> Item:
+    """The object with its document: the answer to a step may show the state alone."""
+    return done if done.document is not None else connection.get(done.kind, done.id).object
 
 
 def publish(connection: Session, plan: Plan, *, wait: bool) -> Published:
@@ -266,7 +272,7 @@ def _list(connection: Session, plan: Plan) -> Item:
     document = plan.file.listing(
         plan.head, digests, plan.version, listing=old.id if old else "", previous=old.digest if old else ""
     )
-    return connection.submit(document, supporting=list(signed.values()), signer=signer).object
+    return _shown(connection, connection.submit(document, supporting=list(signed.values()), signer=signer).object)
 
 
 def list_again(connection: Session, subject: str, file: ProductFile | None, names: Sequence[str]) -> Published:
@@ -309,8 +315,8 @@ def _relist(connection: Session, old: Item, known: dict[str, tuple[str, Offer]],
         offers=tuple(known[name][0] for name in chosen),
         previous="" if is_over else old.digest,
     )
-    documents: list[Document] = []
-    return connection.submit(listing, supporting=documents, signer=before.iss.rpartition("/")[2]).object
+    done = connection.submit(listing, signer=before.iss.rpartition("/")[2]).object
+    return _shown(connection, done)
 
 
 def settled(connection: Session, item: Item, *, wait: bool) -> Item:

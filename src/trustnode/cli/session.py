@@ -42,7 +42,7 @@ from trustnode.core.contract import Act, Delegation, NegotiationMessage, Offer
 from trustnode.core.document import Document, Statement, canonical, decode, payload_type
 from trustnode.core.participant import ParticipantKey
 from trustnode.core.peering import PeerAgreement
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 
 if TYPE_CHECKING:
     from trustnode.sdk.connection import Node
@@ -53,6 +53,8 @@ Call = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 """``Service/Method`` and its request -> its answer, in the value form of ``wire.value``."""
 Stream = Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]
 """The same for a method that answers with a stream."""
+SETTLING_S: Final = 10.0
+"""How long the last signatures of an agreement that both sides want may take."""
 VENUE_SIGNS: Final = "venue"
 """Signer that stands for the venue's own evidence key."""
 
@@ -478,8 +480,20 @@ class Client(Session):
     def agreement(self, name: str) -> Found:
         """One agreement; a private name may belong to a negotiation that has come to its end meanwhile."""
         if self.sdk is not None and self.resolve_alias(name) != name:
-            name = self._run(self.sdk.agreement(name)).id
+            name = self._held(name).id
         return super().agreement(name)
+
+    def _held(self, name: str) -> Any:
+        """The SDK's agreement; one whose last signatures are under way gets a moment."""
+        try:
+            return self._run(self.sdk.agreement(name))
+        except TrustnodeError as problem:
+            if problem.reason != "PRECONDITION_OPEN":
+                raise
+            concluded = self._run(self._negotiation(name, "advance", SETTLING_S))
+            if concluded is None:
+                raise
+            return concluded
 
     # negotiating
 
@@ -558,7 +572,7 @@ class Client(Session):
 
     def read(self, agreement: str, *, purpose: str, sql: str) -> Outcome:
         """Read into memory."""
-        held = self._run(self.sdk.agreement(agreement))
+        held = self._held(agreement)
         table = held.sql(sql or self._everything(held.product), purpose=purpose)
         rows = self._run(table.to_arrow())
         return Outcome(rows.num_rows, tuple(rows.column_names), rows, self._receipt(table.receipt_document))
@@ -567,7 +581,7 @@ class Client(Session):
         """Read into a file; it has its name once it is complete."""
         from trustnode.sdk import output as files
 
-        held = self._run(self.sdk.agreement(agreement))
+        held = self._held(agreement)
         reader = held.reader(sql or self._everything(held.product), purpose=purpose)
         self._run(files.save(reader, target, lambda running: progress(running.rows)))
         return Outcome(reader.rows, tuple(reader.schema.names), None, self._receipt(reader.receipt_document))

@@ -183,13 +183,14 @@ def _handle(view: View, name: str) -> str:
 
 
 def _resolved(view: View, identifier: str, venue: Venue) -> pb.ResolveIdentifierResponse:
-    product = next(iter(view.find(ProductState, product_id=identifier, limit=1)), None)
+    by_handle = view.get(ProductState, identifier) if "/" in identifier else None
+    product = by_handle or next(iter(view.find(ProductState, product_id=identifier, limit=1)), None)
     document = view.document(product.document) if product and product.document else None
     if product is None or document is None:
         raise error("NOT_FOUND", f"no product {identifier[:80]} is registered here")
     response = pb.ResolveIdentifierResponse(
         kind="product",
-        identifier=identifier,
+        identifier=product.product_id,
         handle=product.id,
         origin=venue.domain,
         document=document_to_proto(document),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from trustnode.core import envelope
+from trustnode.core import card_file
 from trustnode.errors import error
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def verify(
     from trustnode.core.evidence.verify import verify_bundle
 
     files = (trust,) if isinstance(trust, str | Path) else tuple(trust)
-    cards = [envelope.decode(Path(file).read_bytes()) for file in files]
+    cards = [card_file.read(Path(file).read_bytes()).document() for file in files]
     return verify_bundle(Path(path).read_bytes(), _anchors(anchor), cards, witness_policy)
 
 
