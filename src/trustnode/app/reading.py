@@ -142,12 +142,12 @@ def _digests(view: View, kind: str, state: State) -> Iterable[str]:
         document = view.document(state.document)
         if document is not None:
             yield decode(document, Agreement).offer_sha256
-        yield from _product_digests(view, state.product)
+        yield from product_digests(view, state.product)
         yield from _party_digests(view, (state.provider, state.consumer), (state.provider_node, state.consumer_node))
         yield view.setting(f"delegation/{state.id}")
     elif isinstance(state, ListingState | CatalogEntry):
         yield from state.offers
-        yield from _product_digests(view, state.product)
+        yield from product_digests(view, state.product)
     elif isinstance(state, AccessState):
         yield state.receipt
     elif isinstance(state, PeeringState):
@@ -155,7 +155,8 @@ def _digests(view: View, kind: str, state: State) -> Iterable[str]:
     del kind
 
 
-def _product_digests(view: View, product: str) -> Iterable[str]:
+def product_digests(view: View, product: str) -> Iterable[str]:
+    """Digests of the registration and the record by which a product is known here; empty texts among them."""
     own = view.get(ProductState, product)
     entry = catalog.entry_of(view, product)
     return (own.document if own else "", entry.registration if entry else "", entry.document if entry else "")

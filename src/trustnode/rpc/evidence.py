@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
 from typing import Final
 
+from trustnode.app import evidence
 from trustnode.app.publisher import Publisher
 from trustnode.app.venue import Venue
 from trustnode.errors import error
+from trustnode.rpc.conversion import sender_of
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.methods import Method, only
 from trustnode.store.unit import View
 from trustnode.v1 import evidence_service_pb2 as pb
+from trustnode.wire.convert import document_to_proto
 
 SERVICE: Final = "/trustnode.v1.EvidenceService/"
 HASH_BYTES: Final = 32
+CHUNK_BYTES: Final = 1 << 20
 TILE_WIDTH: Final = 256
 
 
@@ -35,6 +42,24 @@ def methods(venue: Venue, publisher: Publisher) -> tuple[Method, ...]:
         data = await venue.store.read(lambda view: _tile(view, request))
         return pb.GetTileResponse(data=data)
 
+    async def get_chain_head(call: Call, request: pb.GetChainHeadRequest) -> pb.GetChainHeadResponse:
+        sender = sender_of(call, venue)
+        head, published = await evidence.chain_head(venue, publisher, sender, request.kind, request.id)
+        return pb.GetChainHeadResponse(chain_head=document_to_proto(head), checkpoint=published.note)
+
+    async def get_bundle(call: Call, request: pb.GetBundleRequest) -> AsyncIterator[pb.GetBundleResponse]:
+        if not request.agreement:
+            raise error("FIELD_MISSING", "name the agreement", field="agreement")
+        sender = sender_of(call, venue)
+        # a peer that could ask us for the whole would be asked by us in turn
+        own_part = request.own_part or sender.kind == "PEER"
+        data = await evidence.bundle(venue, publisher, sender, request.agreement, own_part=own_part)
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
+        for start in range(0, len(data), CHUNK_BYTES):
+            last = start + CHUNK_BYTES >= len(data)
+            chunk = data[start : start + CHUNK_BYTES]
+            yield pb.GetBundleResponse(chunk=chunk, total_bytes=len(data), sha256=digest if last else b"")
+
     readers = only("CLIENT", "PEER", "OPERATOR")
     return (
         Method(
@@ -48,6 +73,14 @@ def methods(venue: Venue, publisher: Publisher) -> tuple[Method, ...]:
         Method(
             name=SERVICE + "GetTile", request=pb.GetTileRequest, response=pb.GetTileResponse, handler=get_tile,
             audiences=readers,
+        ),
+        Method(
+            name=SERVICE + "GetChainHead", request=pb.GetChainHeadRequest, response=pb.GetChainHeadResponse,
+            handler=get_chain_head, audiences=readers,
+        ),
+        Method(
+            name=SERVICE + "GetBundle", request=pb.GetBundleRequest, response=pb.GetBundleResponse,
+            handler=get_bundle, audiences=readers, cost="HEAVY", server_streaming=True,
         ),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -256,6 +257,11 @@ class LogView:
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Proof that entry ``index`` is in the tree of ``size`` entries, leaf sibling first."""
         return tree.prove_inclusion(index, size, self._hashes(size))
+
+    def inclusions(self, indexes: Iterable[int], size: int) -> dict[int, list[bytes]]:
+        """As ``inclusion`` for several entries; each tile is read once."""
+        get = self._hashes(size)
+        return {index: tree.prove_inclusion(index, size, get) for index in indexes}
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Proof that the tree of ``new`` entries begins with the tree of ``old`` entries."""

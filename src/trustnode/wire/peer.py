@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
 
@@ -18,7 +19,7 @@ from trustnode.arrow import flight_pb2
 from trustnode.core.document import Document
 from trustnode.errors import error
 from trustnode.keys import Credential
-from trustnode.v1 import access_pb2, access_service_pb2, peer_service_pb2
+from trustnode.v1 import access_pb2, access_service_pb2, evidence_service_pb2, peer_service_pb2
 from trustnode.wire.channel import Target, VenueChannel
 from trustnode.wire.convert import (
     RemoteObject,
@@ -36,6 +37,7 @@ Pairs = Iterable[tuple[str, str | bytes]]
 LaneName = Literal["CONTROL", "CATALOG"]
 SERVICE: Final = "/trustnode.v1.PeerService/"
 HEALTH: Final = "/grpc.health.v1.Health/Check"
+MAX_BUNDLE_BYTES: Final = 1 << 30
 DO_GET: Final = "/arrow.flight.protocol.FlightService/DoGet"
 
 
@@ -354,6 +356,25 @@ class Peer:
         method, response = "/trustnode.v1.AccessService/GetReceipt", access_service_pb2.GetReceiptResponse
         answer = await call_unary(self.channel.get(), method, request, response, timeout_s=timeout_s)
         return document_from_proto(answer.receipt) if answer.HasField("receipt") else None
+
+    async def bundle_part(self, agreement: str, *, timeout_s: float) -> bytes:
+        """The peer's own part of an agreement's evidence bundle; nothing in it is verified.
+
+        Raises:
+            TrustnodeError: As ``call_unary``; FIELD_TOO_LONG, HASH_MISMATCH.
+        """
+        request = evidence_service_pb2.GetBundleRequest(agreement=agreement, own_part=True)
+        method, decode = "/trustnode.v1.EvidenceService/GetBundle", evidence_service_pb2.GetBundleResponse.FromString
+        data, digest = bytearray(), b""
+        async with call_stream(self.channel.get(), method, request, decode, timeout_s=timeout_s) as answers:
+            async for answer in answers:
+                data += answer.chunk
+                digest = answer.sha256 or digest
+                if len(data) > MAX_BUNDLE_BYTES:
+                    raise error("FIELD_TOO_LONG", "a bundle has at most 1 GiB", field="bundle")
+        if digest != hashlib.sha256(data).digest():
+            raise error("HASH_MISMATCH", "the bundle was altered or cut on its way")
+        return bytes(data)
 
     def do_get(self, ticket: bytes, *, timeout_s: float, metadata: Pairs = ()) -> Stream[bytes]:
         """Open a data stream; each answer is one finished frame, unparsed."""

@@ -30,7 +30,7 @@ def file(deal):
     return deal.file()
 
 
-def zip_of(*found: tuple[str, bytes], edit: Edit = lambda info: None, comment: bytes = b"") -> bytes:
+def zip_of(*found: tuple[str, bytes], edit: Edit = lambda _info: None, comment: bytes = b"") -> bytes:
     """A zip in which one rule may be broken."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:

@@ -39,6 +39,8 @@ def check_print(case: Case) -> str:
     )
 
 
+BOTH_SIDES: Final = 11
+"""Number of the check that compares the two logs."""
 CHECKS: Final[tuple[Check, ...]] = (
     Check(1, "file", keys.check_form),
     Check(2, "cards", keys.check_cards),
@@ -50,7 +52,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check(8, "decisions", reads.check_decisions),
     Check(9, "receipts", reads.check_receipts),
     Check(10, "answers", reads.check_acknowledgements),
-    Check(11, "both sides", reads.check_both_sides),
+    Check(BOTH_SIDES, "both sides", reads.check_both_sides),
     Check(12, "limits", reads.check_limits),
     Check(13, "stops", reads.check_stops),
     Check(14, "as of", check_print),

@@ -168,6 +168,8 @@ class Case:
     grades: dict[str, int] = field(default_factory=dict)
     custody: set[str] = field(default_factory=set)
     unwitnessed: bool = True
+    zone: str = "Asia/Shanghai"
+    """In which the product counts days and months; by its registration."""
     counted: dict[str, int] = field(default_factory=dict)
 
     @property

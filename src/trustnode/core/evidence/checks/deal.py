@@ -100,6 +100,7 @@ def _check_terms(case: Case, offer: Offer) -> None:
     registration = _registration(case, offer)
     if registration is None:
         return
+    case.zone = registration.zone
     try:
         compiled = compile_terms(
             msgspec.json.decode(offer.terms, type=Terms), price=str(offer.price), schema=registration.tables[0].columns,

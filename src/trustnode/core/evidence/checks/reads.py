@@ -20,8 +20,6 @@ from trustnode.core.evidence.entry import Entry
 from trustnode.core.policy import compiled, grammar, odrl
 
 S = TypeVar("S", bound=Statement)
-ZONE: Final = "Asia/Shanghai"
-"""In which days and months of limits are counted; a fixed offset, so that no table of zones is needed."""
 ENDS: Final = ("delivery.complete", "delivery.abort")
 
 
@@ -287,7 +285,7 @@ def check_limits(case: Case) -> str:
     for counter in counters:
         totals: dict[str, int] = defaultdict(int)
         for access in case.accesses.values():
-            totals[_window(counter.window, access.time)] += _amount(counter.unit, access)
+            totals[_window(counter.window, access.time, case.zone)] += _amount(counter.unit, access)
         for window, total in totals.items():
             if total > counter.limit:
                 at = f" in {window}" if window else ""
@@ -300,9 +298,9 @@ def _amount(unit: str, access: Access) -> int:
     return {"count": 1, "rows": access.rows, "bytes": access.bytes}[unit]
 
 
-def _window(window: str, time: str) -> str:
+def _window(window: str, time: str, zone: str) -> str:
     """Name of the window that an instant falls into; empty for the whole agreement."""
-    local = clock.moment(time).astimezone(grammar.zone(ZONE))
+    local = clock.moment(time).astimezone(grammar.zone(zone))
     return "" if window == "none" else _FORMATS[window](local)
 
 
