@@ -40,7 +40,7 @@ def test_numbers_below_at_and_above(operator):
 
 
 @pytest.mark.parametrize(
-    ("operator", "expected"),
+    "operator, expected",
     [
         ("lt", (True, False, False, False)),
         ("lteq", (True, True, True, False)),
@@ -86,7 +86,7 @@ X, Y, Z = "x", "y", "z"
 
 
 @pytest.mark.parametrize(
-    ("operator", "right", "value", "expected"),
+    "operator, right, value, expected",
     [
         ("eq", [X], X, True),
         ("eq", [X], {X, Y}, False),
@@ -153,16 +153,14 @@ def test_logic_of_three_values(values):
     assert evaluate.one_of(parts)(None) is exactly
 
 
-@pytest.mark.parametrize(
-    ("truth", "permits", "forbids"), [(True, True, True), (False, False, False), (None, False, True)]
-)
+@pytest.mark.parametrize("truth, permits, forbids", [(True, True, True), (False, False, False), (None, False, True)])
 def test_unknown_denies_in_both_polarities(truth, permits, forbids):
     assert evaluate.permission_active(truth) is permits
     assert evaluate.prohibition_active(truth) is forbids
 
 
 @pytest.mark.parametrize(
-    ("timing", "state", "holds"),
+    "timing, state, holds",
     [
         ("BEFORE", "FULFILLED", True),
         ("BEFORE", "OPEN", False),
@@ -182,7 +180,7 @@ def pair(facts):
 
 
 @pytest.mark.parametrize(
-    ("length", "start", "now", "expected"),
+    "length, start, now, expected",
     [
         ("P1M", "2026-01-31T00:00:00Z", "2026-02-28T00:00:00Z", True),
         ("P1M", "2026-01-31T00:00:00Z", "2026-02-28T00:00:01Z", False),

@@ -47,7 +47,7 @@ def test_a_condition_says_the_same_after_being_written_and_read(predicate):
 
 
 @pytest.mark.parametrize(
-    ("text", "canonical"),
+    "text, canonical",
     [
         ("application_type='individual'", "application_type = 'individual'"),
         ("A = 1 AND b IS NOT NULL", "A = 1 and b is not null"),

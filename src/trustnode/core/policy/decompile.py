@@ -63,6 +63,8 @@ def _read_premises(main: Permission, path: str, found: dict[str, Any]) -> None:
         if days is None or "period" in found:
             _none(f"{path}.constraint")
         found["period"] = f"{days.first.isoformat()} to {days.last.isoformat()}"
+    if "period" not in found:
+        _none(f"{path}.constraint")
 
 
 def _limit(constraint: Constraint, path: str) -> str:
