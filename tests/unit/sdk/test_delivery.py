@@ -1,0 +1,192 @@
+"""What the client counts and decodes, and the frames that it does not decode."""
+
+import struct
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trustnode.core.access import AccessHeader, DecisionLink, Receipt
+from trustnode.errors import TrustnodeError
+from trustnode.sdk.arrow_guard import check_message
+from trustnode.sdk.delivery import Delivery
+from unit.sdk.frames import TABLE, commitment, frame, frames_of, split
+
+SALT = bytes(range(16))
+HEADER = AccessHeader(
+    access="6f1de0a5-9f5b-4e0e-8f5c-0d5f0c1e2a3b", stream_salt=SALT.hex(), decision_seq=3, decision_link="a" * 64
+)
+
+
+def receipt(**changes):
+    messages = frames_of()
+    stated = {
+        "frames": len(messages),
+        "rows": TABLE.num_rows,
+        "bytes": sum(map(len, messages)),
+        "stream_commitment": commitment(SALT, messages),
+        **changes,
+    }
+    return Receipt(
+        suite="tn1",
+        id=HEADER.access,
+        iss="gz.example",
+        aud=("gz.example",),
+        time="2026-11-24T00:00:00.000Z",
+        access=HEADER.access,
+        request_sha256="b" * 64,
+        agreement="C",
+        agreement_sha256="c" * 64,
+        policy_sha256="d" * 64,
+        decision=DecisionLink(3, "a" * 64),
+        plan_commitment="e" * 64,
+        outcome="COMPLETE",
+        stream_salt=SALT.hex(),
+        meter=(),
+        started="2026-11-24T00:00:00.000Z",
+        ended="2026-11-24T00:00:00.000Z",
+        **stated,
+    )
+
+
+def delivered(messages=None):
+    delivery = Delivery(HEADER)
+    batches = [batch for message in (messages or frames_of()) if (batch := delivery.take(message)) is not None]
+    return delivery, batches
+
+
+def test_what_was_sent_is_what_is_decoded_and_counted():
+    delivery, batches = delivered()
+
+    assert pa.Table.from_batches(batches) == TABLE
+    assert (delivery.frames, delivery.rows) == (2, 3)
+    assert delivery.verdict(receipt()) == "EQUAL"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"rows": 4}, "DIFFERENT"),
+        ({"bytes": 1}, "DIFFERENT"),
+        ({"stream_commitment": "0" * 64}, "DIFFERENT"),
+        ({"frames": 9}, "LESS"),
+        ({"frames": 1}, "DIFFERENT"),
+    ],
+)
+def test_a_receipt_that_says_something_else_gets_its_verdict(changes, verdict):
+    delivery, _ = delivered()
+
+    assert delivery.verdict(receipt(**changes)) == verdict
+
+
+def refused(*messages):
+    with pytest.raises(TrustnodeError) as caught:
+        delivered(list(messages))
+    return caught.value.reason
+
+
+def test_a_byte_changed_on_the_way_is_noticed():
+    schema, batch = frames_of()
+    for at in (len(batch) - 1, len(batch) // 2):
+        altered = bytearray(batch)
+        altered[at] ^= 1
+        assert refused(schema, bytes(altered)) in ("VERIFICATION_FAILED", "MESSAGE_UNPARSABLE")
+
+
+def test_a_frame_that_is_missing_or_comes_twice_is_noticed():
+    schema, batch = frames_of()
+
+    assert refused(batch) == "VERIFICATION_FAILED"
+    assert refused(schema, batch, batch) == "VERIFICATION_FAILED"
+    assert refused(schema, schema) == "VERIFICATION_FAILED"
+
+
+def test_a_frame_without_note_is_refused():
+    from trustnode.wire.frame import encode_frame
+
+    assert refused(encode_frame(*split(TABLE.schema.serialize()))) == "VERIFICATION_FAILED"
+
+
+def test_rows_that_the_note_does_not_announce_are_refused():
+    schema, _ = frames_of()
+    header, body = split(TABLE.to_batches()[0].serialize())
+
+    assert refused(schema, frame(header, body, number=2, rows=2)) == "VERIFICATION_FAILED"
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_a_compressed_batch_is_not_decoded(codec):
+    zeros = pa.table({"n": [0] * 100_000})
+
+    assert refused(*frames_of(zeros, pa.ipc.IpcWriteOptions(compression=codec))) == "VERIFICATION_FAILED"
+
+
+def test_a_dictionary_batch_is_not_decoded():
+    column = pa.array(["a", "b", "a"]).dictionary_encode()
+
+    assert refused(*frames_of(pa.table({"a": column}))) == "VERIFICATION_FAILED"
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.RunEndEncodedArray.from_arrays(pa.array([3], pa.int32()), pa.array([1])),
+        pa.array([[1]], pa.list_view(pa.int64())),
+        pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
+    ],
+    ids=["run-end", "list view", "map"],
+)
+def test_a_type_whose_size_does_not_follow_from_its_bytes_is_refused(column):
+    assert refused(*frames_of(pa.table({"a": column}))) == "VERIFICATION_FAILED"
+
+
+def test_falling_offsets_are_found_before_a_value_is_read():
+    schema = pa.schema([("s", pa.string())])
+    batch = pa.RecordBatch.from_arrays([pa.array(["aaaa", "bbbb"])], schema=schema)
+    header, body = split(batch.serialize())
+    offsets = struct.pack("<iii", 0, 4, 8)
+    broken = body.replace(offsets, struct.pack("<iii", 0, 8, 4), 1)
+
+    messages = [frame(*split(schema.serialize()), number=1, rows=0), frame(header, broken, number=2, rows=2)]
+    assert broken != body
+    assert refused(*messages) == "VERIFICATION_FAILED"
+
+
+def test_a_null_column_of_many_rows_is_refused():
+    count = (1 << 24) + 1
+    schema = pa.schema([("z", pa.null())])
+    batch = pa.RecordBatch.from_arrays([pa.nulls(count)], schema=schema)
+    messages = [
+        frame(*split(schema.serialize()), number=1, rows=0),
+        frame(*split(batch.serialize()), number=2, rows=count),
+    ]
+
+    assert refused(*messages) == "VERIFICATION_FAILED"
+
+
+def test_a_body_of_another_length_than_announced_is_refused():
+    header, body = split(TABLE.to_batches()[0].serialize())
+
+    with pytest.raises(TrustnodeError):
+        check_message(header, len(body) + 8)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_as_header_are_refused_or_read_never_worse(raw):
+    try:
+        check_message(raw, 0)
+    except TrustnodeError as refusal:
+        assert refusal.reason == "VERIFICATION_FAILED"
+
+
+@given(st.data())
+def test_a_header_with_one_changed_byte_is_refused_or_still_bounded(data):
+    header, body = split(TABLE.to_batches()[0].serialize())
+    altered = bytearray(header)
+    altered[data.draw(st.integers(0, len(header) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = check_message(bytes(altered), len(body))
+    except TrustnodeError as refusal:
+        assert refusal.reason == "VERIFICATION_FAILED"
+    else:
+        assert found.rows <= 1 << 24
