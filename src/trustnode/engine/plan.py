@@ -128,14 +128,18 @@ class Planner:
                 aggregate.hold(reference.scope, reference.node.alias_or_name, self._rule, self._person)
         self._restore_titles(tree, titles)
         _make_casts_safe(tree)
-        selects = sum(1 for _ in tree.find_all(exp.Select))
-        tables = sum(1 for _ in tree.find_all(exp.Table))
+        counts = Counter({kind: sum(1 for _ in tree.find_all(kind)) for kind in (exp.Select, exp.Table, exp.Values)})
         ordered = tree.args.get("order") is not None
         for reference in references:
             _replace(reference)
         text = _text(tree)
-        counts = Counter(reference.relation.place for reference in references)
-        self._second.check(text, Expected(counts, selects, tables - len(references)))
+        expected = Expected(
+            governed=Counter(reference.relation.place for reference in references),
+            selects=counts[exp.Select],
+            values=counts[exp.Values],
+            references=counts[exp.Table] - len(references),
+        )
+        self._second.check(text, expected)
         return Rewritten(text, used, ordered)
 
     def _references(self, tree: exp.Query) -> list[_Reference]:
@@ -143,14 +147,17 @@ class Planner:
         found: list[_Reference] = []
         visited: set[int] = set()
         for scope in _scopes(tree):
-            for node, source in scope.selected_sources.values():
+            names = [name for name, _ in scope.references]
+            if len(names) != len(set(names)):
+                raise shape.invalid("two tables of one level have the same name; give one an alias")
+            for name, node in scope.references:
                 if not isinstance(node, exp.Table):
                     continue
-                if isinstance(source, exp.Table):
+                if isinstance(scope.sources.get(name), exp.Table):
                     found.append(_Reference(scope, node, self._relation(node)))
                 visited.add(id(node))
         if visited != {id(node) for node in tree.find_all(exp.Table)}:
-            raise shape.invalid("two tables of one level have the same name, or a table stands where none may")
+            raise shape.invalid("a table stands where none may")
         return found
 
     def _relation(self, node: exp.Table) -> Relation:
@@ -163,9 +170,13 @@ class Planner:
     def _qualify(self, tree: exp.Query) -> exp.Query:
         own = set(_own_names(tree))
         try:
-            return qualify(tree, dialect=shape.DIALECT, schema=self._schema, identify=True)
+            tree = qualify(tree, dialect=shape.DIALECT, schema=self._schema, identify=True)
         except (SqlglotError, KeyError, ValueError, AttributeError) as failure:
             raise self._unresolved(tree, own) from failure
+        given = {item.alias for item in tree.find_all(exp.Alias)}
+        if any(not column.table and column.name not in given for column in tree.find_all(exp.Column)):
+            raise self._unresolved(tree, own)
+        return tree
 
     def _unresolved(self, tree: exp.Query, own: set[str]) -> TrustnodeError:
         """Say which name is meant by nothing; if all names are known, the query combines them wrongly."""
@@ -246,6 +257,9 @@ def _make_casts_safe(tree: exp.Query) -> None:
     for cast in list(tree.find_all(exp.Cast)):
         if type(cast) is exp.Cast:
             cast.replace(exp.TryCast(this=cast.this, to=cast.args["to"], safe=True))
+    for truth in list(tree.find_all(exp.Is)):
+        if isinstance(truth.expression, exp.Boolean):
+            truth.set("this", exp.TryCast(this=truth.this, to=exp.DataType.build("BOOLEAN"), safe=True))
     for day in list(tree.find_all(exp.Date)):
         day.replace(exp.TryCast(this=day.this, to=exp.DataType.build("DATE"), safe=True))
     for kind, name in _PRINTED_AS.items():

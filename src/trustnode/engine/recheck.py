@@ -29,6 +29,8 @@ class Expected(NamedTuple):
     """Place in the session's schema -> number of sub-selects that read it."""
     selects: int
     """SELECTs outside the governed sub-selects."""
+    values: int
+    """VALUES lists."""
     references: int
     """Tables without schema: references to WITH."""
 
@@ -72,7 +74,9 @@ class SecondParser:
             elif isinstance(item, dict):
                 stack.extend(self._look(item, seen))
         wanted = Counter({f"governed {place}": number for place, number in expected.governed.items()})
-        wanted.update({"SELECT_NODE": expected.selects, "reference": expected.references})
+        wanted.update(
+            {"SELECT_NODE": expected.selects, "VALUES": expected.values, "reference": expected.references}
+        )
         if +seen != +wanted:
             raise _differs()
 
@@ -95,7 +99,12 @@ class SecondParser:
                     raise _differs()
                 seen[f"governed {place}"] += 1
                 return []
+            if _is_values(node):
+                seen["VALUES"] += 1
+                return [node["from_table"]["values"]]
             seen[kind] += 1
+        elif kind == "ORDER_MODIFIER":
+            return [order for order in node.get("orders", []) if not _is_star(order.get("expression"))]
         elif kind == "BASE_TABLE":
             _check_reference(node)
             seen["reference"] += 1
@@ -110,6 +119,19 @@ class SecondParser:
         if isinstance(table, dict) and table.get("type") == "BASE_TABLE" and table.get("schema_name") == self._schema:
             return str(table.get("table_name"))
         return None
+
+
+def _is_values(node: Node) -> bool:
+    """``VALUES (..)`` is a SELECT * from a list to the engine; no other star is left when a text is regenerated."""
+    table, listed = node.get("from_table") or {}, node.get("select_list") or [{}]
+    return table.get("type") == "EXPRESSION_LIST" and len(listed) == 1 and _is_star(listed[0])
+
+
+def _is_star(node: Any) -> bool:
+    """A star without anything to it: that of VALUES, and ``ORDER BY ALL``."""
+    if not isinstance(node, dict) or node.get("class") != "STAR":
+        return False
+    return not any(value for key, value in _stripped(node).items() if key not in {"class", "type", "columns"})
 
 
 def _is_query_part(node: Node, kind: str) -> bool:
@@ -129,16 +151,33 @@ def _check_expression(node: Node) -> None:
         raise _differs()
     if kind in {"FUNCTION", "WINDOW"}:
         _check_function(node)
-    if kind == "CAST" and node.get("try_cast") is not True:
+    if kind == "CAST" and not _is_safe(node):
         raise _differs()
-    if kind == "STAR":
+    if kind == "TYPE" and str(node.get("type_name", "")).upper() not in grammar.ENGINE_TYPES:
         raise _differs()
 
 
 def _check_function(node: Node) -> None:
     name = str(node.get("function_name", "")).lower()
-    if name not in grammar.ALLOWED_FUNCTIONS or node.get("schema") or node.get("catalog"):
+    path = node.get("qualified_name", {}).get("path", [name])
+    if name not in grammar.ALLOWED_FUNCTIONS | grammar.PRINTED_FUNCTIONS or len(path) != 1:
         raise _differs()
+
+
+def _is_safe(cast: Node) -> bool:
+    """A cast that cannot fail on a value: TRY_CAST, a constant, or what the parser adds to INTERVAL and IS TRUE."""
+    if cast.get("try_cast") is True:
+        return True
+    child = cast.get("child") or {}
+    if child.get("class") == "FUNCTION" and child.get("function_name") == "trunc":
+        child = child["arguments"][0].get("expression") or {}
+    if child.get("class") == "CAST":
+        return not child.get("try_cast") and _is_safe(child) or _type_name(child) == _type_name(cast)
+    return child.get("class") == "CONSTANT"
+
+
+def _type_name(cast: Node) -> str:
+    return str((cast.get("type_expr") or {}).get("type_name", "")).upper()
 
 
 def _stripped(item: Any) -> Any:
