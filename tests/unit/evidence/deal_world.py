@@ -225,7 +225,7 @@ class Deal:
                 "custody": self.custody if role == "CONSUMER" else "HELD", "not_before": START,
                 "not_after": clock.shift(START, 86400 * 365),
             }  # fmt: skip
-            document = ParticipantKey(**common(venue.domain, "*"), **self.told(f"key {role}", fields))
+            document = ParticipantKey(**(common(venue.domain, "*") | self.told(f"key {role}", fields)))
             self.keys[who] = self.keep(document, venue.evidence, key)
 
     def _publish(self) -> None:
@@ -247,7 +247,7 @@ class Deal:
             "terms": canonical(TERMS).decode(), "price": Price.parse(self.price), "approval": "automatic",
             "valid_until": self.time(86400), "mandate": Mandate(100),
         }  # fmt: skip
-        self.offer_value = Offer(**common(self.provider, "*"), **self.told("offer", fields))
+        self.offer_value = Offer(**(common(self.provider, "*") | self.told("offer", fields)))
         self.offer = self.keep(self.offer_value, self.provider_key)
 
     def _negotiate(self) -> None:
@@ -287,7 +287,9 @@ class Deal:
             "sign_by": self.time(3600), "request_proof_min": "CUSTODY", "ack": Ack(),
             "responsibility": RESPONSIBILITY, "end_disposition": "DESTROY",
         }  # fmt: skip
-        value = Agreement(**common(self.gz.domain, *self.domains, time=self.time(11)), **self.told("agreement", fields))
+        value = Agreement(
+            **(common(self.gz.domain, *self.domains, time=self.time(11)) | self.told("agreement", fields))
+        )
         self.agreement_value = value
         self.agreement = self.keep(value, self.gz.evidence, self.consumer_key)
         for venue in self.venues:
@@ -346,7 +348,7 @@ class Deal:
                 "agreements": ((self.contract, self.agreement.digest),), "home": self.zj.domain, "max_accesses": 10,
                 "expires": self.time(86400),
             }  # fmt: skip
-            delegation = Delegation(**common(self.consumer, *self.domains), **self.told("delegation", fields))
+            delegation = Delegation(**(common(self.consumer, *self.domains) | self.told("delegation", fields)))
             given = self.keep(delegation, self.consumer_key).digest
         fields = {
             "agreement": self.contract, "agreement_sha256": self.agreement.digest, "consumer": self.consumer,
@@ -355,7 +357,7 @@ class Deal:
             "delegation_sha256": given,
         }  # fmt: skip
         iss = self.zj.domain if given else self.consumer
-        request = AccessRequest(**common(iss, *self.domains, time=self.time(at)), **self.told("request", fields))
+        request = AccessRequest(**(common(iss, *self.domains, time=self.time(at)) | self.told("request", fields)))
         self.requests.append(request)
         return self.keep(request, self.zj.evidence if given else self.consumer_key)
 
@@ -370,7 +372,7 @@ class Deal:
             "ended": self.time(at + 3),
         }  # fmt: skip
         receipt = Receipt(
-            **common(self.gz.domain, *self.domains, time=self.time(at + 3)), **self.told("receipt", fields)
+            **(common(self.gz.domain, *self.domains, time=self.time(at + 3)) | self.told("receipt", fields))
         )
         return self.keep(receipt, self.gz.evidence)
 

@@ -186,8 +186,8 @@ def manifest(contents: Contents) -> Manifest:
 
 
 def _log_lines(domain: str, part: Part) -> Iterable[LogLine]:
-    for proof in tuple(part.proofs.values())[:1]:
-        text = proof.checkpoint.rpartition(b"\n\n")[0].decode(errors="replace") + "\n"
+    if part.proofs:
+        text = part.proofs[min(part.proofs)].checkpoint.rpartition(b"\n\n")[0].decode(errors="replace") + "\n"
         head = parse_checkpoint(text)
         yield LogLine(domain=domain, origin=head.origin, size=head.size, root=head.root.hex())
 
