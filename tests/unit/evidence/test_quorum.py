@@ -21,7 +21,7 @@ def met(rest: str, cosigned: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("rest", "cosigned", "expected"),
+    "rest, cosigned, expected",
     [
         ("quorum none", "", True),
         ("quorum B", "B", True),

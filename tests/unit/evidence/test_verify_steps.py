@@ -98,7 +98,7 @@ LIES: dict[str, tuple[int, str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("step", "verdict", "lies"), LIES.values(), ids=LIES.keys())
+@pytest.mark.parametrize("step, verdict, lies", LIES.values(), ids=LIES.keys())
 def test_a_lie_is_found_by_its_check(step, verdict, lies):
     changed = {"grade": "CUSTODY", "custody": "CUSTODY"} if "grade" in lies else {}
     deal = Deal(lies=lies, reads=(5,), **changed)
@@ -115,7 +115,7 @@ DELEGATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("verdict", "lie"), DELEGATIONS.values(), ids=DELEGATIONS.keys())
+@pytest.mark.parametrize("verdict, lie", DELEGATIONS.values(), ids=DELEGATIONS.keys())
 def test_a_delegation_has_to_cover_the_access(verdict, lie):
     result = examine(Deal(grade="DELEGATED", lies={"delegation": lie}))
     assert outcome(result) == {(8, verdict)}, result.findings
@@ -147,7 +147,7 @@ def test_a_smaller_number_that_the_carrier_got_is_told_as_disputed():
 
 
 @pytest.mark.parametrize(
-    ("reads", "interval_s", "holds"),
+    "reads, interval_s, holds",
     [((1, 1, 1), 60, True), ((1, 1, 1, 1), 60, False), ((1, 1, 1, 1), 86400 // 2, True), ((600, 401), 60, False)],
     ids=["three in a day", "four in a day", "four in two days", "too many rows"],
 )
@@ -396,7 +396,7 @@ EDITS: dict[str, tuple[set[tuple[int, str]], Callable[[Deal, Contents], Contents
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("expected", "edit"), EDITS.values(), ids=EDITS.keys())
+@pytest.mark.parametrize("expected, edit", EDITS.values(), ids=EDITS.keys())
 def test_an_edit_is_found_by_its_check(expected, edit):
     deal = Deal(reads=(5,))
     result = examine(deal, edit(deal, deal.contents()))
