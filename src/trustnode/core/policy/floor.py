@@ -115,7 +115,7 @@ def _in_clear(terms: Terms) -> set[str]:
     """Columns whose values leave as they are, alone or summed."""
     measured = {grammar.parse_measure(text).column for text in terms.measures} - {""}
     named = set(terms.columns) if isinstance(terms.columns, tuple) else set()
-    return (named | set(terms.group_by)) - terms.masks.keys() | measured
+    return named | (set(terms.group_by) - terms.masks.keys()) | measured
 
 
 def _masks(offer: Terms, floor: Terms) -> bool:
