@@ -1,8 +1,8 @@
 """The listeners: one port with mutual TLS for the network, one local socket for the operator.
 
 Decides: the options of the transport and how certificates change without a restart. Leaves to others: what happens to
-a call (``dispatch``). Sources: identity 7, 9 and 10; each option has a test that shows its effect from outside, because
-gRPC ignores an unknown option name silently.
+a call (``dispatch``). Sources: identity 7, 9 and 10; gRPC ignores an unknown option name silently, so tests show from
+outside that the options hold. Some say what is the default of today, so that an upgrade of gRPC cannot change it.
 """
 
 from __future__ import annotations
