@@ -53,9 +53,9 @@ def scan(agreement: Agreement, table: str, purpose: str) -> Any:
     return plugins.register_io_source(source, schema=lambda: _schema(agreement, table, purpose), is_pure=False)
 
 
-def _schema(agreement: Agreement, table: str, purpose: str) -> dict[str, Any]:
+def _schema(agreement: Agreement, table: str, purpose: str) -> Any:
     explained = agreement.explain(select(table, None, "", None), purpose=purpose)
-    return {column.name: polars_type(column.type) for column in explained.columns}
+    return need("polars").Schema({column.name: polars_type(column.type) for column in explained.columns})
 
 
 def polars_type(word: str) -> Any:

@@ -3,6 +3,7 @@
 import hashlib
 
 import pyarrow as pa
+
 from trustnode.core.stream import FrameNote, frame_digest
 from trustnode.wire.frame import encode_frame
 

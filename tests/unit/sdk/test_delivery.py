@@ -6,11 +6,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.sdk.frames import TABLE, commitment, frame, frames_of, split
+
 from trustnode.core.access import AccessHeader, DecisionLink, Receipt
 from trustnode.errors import TrustnodeError
 from trustnode.sdk.arrow_guard import check_message
 from trustnode.sdk.delivery import Delivery
-from unit.sdk.frames import TABLE, commitment, frame, frames_of, split
 
 SALT = bytes(range(16))
 HEADER = AccessHeader(
@@ -64,7 +65,7 @@ def test_what_was_sent_is_what_is_decoded_and_counted():
 
 
 @pytest.mark.parametrize(
-    ("changes", "verdict"),
+    "changes, verdict",
     [
         ({"rows": 4}, "DIFFERENT"),
         ({"bytes": 1}, "DIFFERENT"),
@@ -171,12 +172,19 @@ def test_a_body_of_another_length_than_announced_is_refused():
         check_message(header, len(body) + 8)
 
 
+def checked(header, size):
+    """The header, or the reason why it is refused."""
+    try:
+        return check_message(header, size)
+    except TrustnodeError as refusal:
+        return refusal.reason
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_as_header_are_refused_or_read_never_worse(raw):
-    try:
-        check_message(raw, 0)
-    except TrustnodeError as refusal:
-        assert refusal.reason == "VERIFICATION_FAILED"
+    found = checked(raw, 0)
+
+    assert found == "VERIFICATION_FAILED" or found.rows <= 1 << 24
 
 
 @given(st.data())
@@ -184,9 +192,6 @@ def test_a_header_with_one_changed_byte_is_refused_or_still_bounded(data):
     header, body = split(TABLE.to_batches()[0].serialize())
     altered = bytearray(header)
     altered[data.draw(st.integers(0, len(header) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        found = check_message(bytes(altered), len(body))
-    except TrustnodeError as refusal:
-        assert refusal.reason == "VERIFICATION_FAILED"
-    else:
-        assert found.rows <= 1 << 24
+    found = checked(bytes(altered), len(body))
+
+    assert found == "VERIFICATION_FAILED" or found.rows <= 1 << 24

@@ -5,6 +5,7 @@ import signal
 import threading
 
 import pytest
+
 from trustnode.errors import TrustnodeError, error
 from trustnode.sdk import loop
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from trustnode.core import envelope
 from trustnode.core.document import Document
 from trustnode.errors import TrustnodeError
@@ -116,5 +117,11 @@ def test_a_name_from_the_network_never_leaves_the_folder(folder, name):
 
 def test_an_envelope_is_read_back_and_a_broken_one_refused():
     assert envelope.decode(envelope.encode(CARD)) == CARD
-    for broken in (b"", b"{}", b"[]", b"\xff", json.dumps({"payloadType": "x", "payload": "!", "signatures": []}).encode()):
+    for broken in (
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        json.dumps({"payloadType": "x", "payload": "!", "signatures": []}).encode(),
+    ):
         assert reason(lambda broken=broken: envelope.decode(broken)) == "MESSAGE_UNPARSABLE"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 import trustnode
 from trustnode import errors
 from trustnode.sdk import aio, blocking

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from unit.sdk.frames import TABLE, commitment, frames_of
+
 from trustnode.core import clock
 from trustnode.core.access import AccessHeader, AccessRequest, DecisionLink, Query, Receipt, ReceiptAck
 from trustnode.core.contract import Agreement
@@ -16,7 +18,6 @@ from trustnode.keys import FileSigner
 from trustnode.sdk.acks import Acks
 from trustnode.sdk.read import Reader, Table, looks_small, make_query
 from trustnode.wire.convert import ticket_from_bytes
-from unit.sdk.frames import TABLE, commitment, frames_of
 
 PARTICIPANT = "spiffe://zj.example/participant/acme"
 SALT = bytes(range(16))
@@ -56,7 +57,13 @@ class Home:
     """A home node that answers as it is told."""
 
     def __init__(self, *, fail_after=None, failure=None, trailing=True, alter=lambda receipt: receipt, header=True):
-        self.fail_after, self.failure, self.trailing, self.alter, self.header = fail_after, failure, trailing, alter, header
+        self.fail_after, self.failure, self.trailing, self.alter, self.header = (
+            fail_after,
+            failure,
+            trailing,
+            alter,
+            header,
+        )
         self.asked, self.receipts, self.cancelled, self.sent = [], {}, False, 0
 
     def _receipt(self, request, messages, outcome):
@@ -135,7 +142,7 @@ def agreement(home=None, custody="HELD"):
     profile = Profile(custody)
     connection = Connection(home or Home(), profile)
     keys = {"gz.example": (PublicKey(VENUE.public, "", clock.FOREVER),)}
-    trust = SimpleNamespace(keys=lambda owner, use: keys.get(owner, ()), prepare=nothing)
+    trust = SimpleNamespace(keys=lambda owner, _use: keys.get(owner, ()), prepare=nothing)
     value = SimpleNamespace(provider_node="gz.example", consumer_node="zj.example")
     document = SimpleNamespace(digest="c" * 64)
     made = SimpleNamespace(
@@ -210,7 +217,7 @@ async def test_a_receipt_that_says_something_else_is_no_receipt(change):
 
 async def test_a_receipt_signed_by_somebody_else_is_refused():
     held = agreement()
-    held.trust.keys = lambda owner, use: (PublicKey(FileSigner.generate().public, "", clock.FOREVER),)
+    held.trust.keys = lambda _owner, _use: (PublicKey(FileSigner.generate().public, "", clock.FOREVER),)
 
     with pytest.raises(TrustnodeError) as caught:
         await read_all(held)
@@ -325,7 +332,7 @@ async def test_a_failed_read_keeps_nothing_and_the_next_conversion_asks_again():
 
 
 @pytest.mark.parametrize(
-    ("sql", "small"),
+    "sql, small",
     [
         ("select count(*) from t", True),
         ("select a, SUM (b) from t group by 1", True),
