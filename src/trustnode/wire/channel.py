@@ -23,6 +23,8 @@ WRITE_BUFFER_BYTES: Final = 64 * 1024
 MAX_RECEIVE_BYTES: Final = 8 * 1024 * 1024
 DRAIN_S: Final = 3600.0
 """How long calls on a replaced channel may go on: as long as the longest stream."""
+MAX_DRAINING: Final = 8
+"""Replaced channels of one venue that are kept; beyond it the oldest is closed."""
 
 Options = list[tuple[str, str | int]]
 
@@ -87,7 +89,7 @@ class VenueChannel:
         self._credential = credential
         self._address = 0
         self._channel: aio.Channel | None = None
-        self._draining: set[asyncio.Task[None]] = set()
+        self._draining: dict[asyncio.Task[None], aio.Channel] = {}
 
     @property
     def target(self) -> Target:
@@ -108,33 +110,37 @@ class VenueChannel:
             return
         self._target = target or self._target
         self._credential = credential or self._credential
-        self._drop(DRAIN_S)
+        self._drop()
 
     def try_next_address(self) -> None:
         """Go to the venue's next address, after the present one did not answer."""
         if len(self._target.addresses) > 1:
             self._address += 1
-            self._drop(DRAIN_S)
+            self._drop()
 
     async def aclose(self) -> None:
-        """Close at once; running calls are cancelled."""
-        self._drop(0)
-        for task in tuple(self._draining):
+        """Close at once; running calls are cancelled, those on replaced channels too."""
+        self._drop()
+        draining = dict(self._draining)
+        for task, channel in draining.items():
             task.cancel()
-        await asyncio.gather(*self._draining, return_exceptions=True)
+            await channel.close(None)
 
-    def _drop(self, grace_s: float) -> None:
+    def _drop(self) -> None:
         if self._channel is None:
             return
-        task = asyncio.get_running_loop().create_task(_close(self._channel, grace_s))
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
+        task = asyncio.get_running_loop().create_task(_drain(self._channel))
+        self._draining[task] = self._channel
+        task.add_done_callback(self._draining.pop)
+        if len(self._draining) > MAX_DRAINING:
+            oldest = next(iter(self._draining))
+            oldest.cancel()
         self._channel = None
 
 
-async def _close(channel: aio.Channel, grace_s: float) -> None:
+async def _drain(channel: aio.Channel) -> None:
+    # Not `close(DRAIN_S)`: a channel that waits so can no longer be closed before, when its venue is removed.
     try:
-        await channel.close(grace_s)
-    except asyncio.CancelledError:
+        await asyncio.sleep(DRAIN_S)
+    finally:
         await channel.close(None)
-        raise
