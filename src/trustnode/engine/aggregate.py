@@ -17,7 +17,10 @@ from trustnode.core.policy.governed import AggregateRule
 from trustnode.errors import error
 
 _FUNCTIONS: Final = {exp.Count: "count", exp.Sum: "sum", exp.Avg: "avg", exp.Stddev: "stddev", exp.StddevSamp: "stddev"}
-_REFUSED: Final = (exp.Window, exp.Filter, exp.Query, exp.Distinct, exp.Star, exp.WithinGroup, exp.Anonymous)
+_REFUSED: Final = (
+    *(exp.Window, exp.Filter, exp.Query, exp.Distinct, exp.Star, exp.WithinGroup, exp.Anonymous),
+    *(exp.Rollup, exp.Cube, exp.GroupingSets),
+)
 """Inside a level that reads the relation. The star of ``count(*)`` is looked at with its measure; functions known only
 to the engine are refused because some of them are aggregates."""
 _GROUP_ARGUMENTS: Final = ("grouping_sets", "cube", "rollup", "all")
@@ -52,7 +55,7 @@ def _check_leaves(select: exp.Select, rule: AggregateRule) -> None:
         if isinstance(node, exp.Column) and node.table and node.name not in allowed:
             _deny(rule, "other columns than those to group by stand only inside the agreed measures")
         if node is not select and isinstance(node, _REFUSED):
-            _deny(rule, "sub-selects, windows and conditional measures are not allowed")
+            _deny(rule, "sub-selects, windows, conditions inside a measure and grouping sets are not allowed")
 
 
 def _outside_measures(node: exp.Expr, rule: AggregateRule) -> Iterator[exp.Expr]:

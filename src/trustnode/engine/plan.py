@@ -233,7 +233,7 @@ def _name_outputs(tree: exp.Query) -> None:
 
 
 def _printable(name: str) -> str:
-    return "".join(mark if mark.isprintable() else " " for mark in name) or "column"
+    return "".join(mark if mark.isprintable() else " " for mark in name).strip() or "column"
 
 
 def _own_names(tree: exp.Query) -> Iterator[str]:

@@ -74,9 +74,7 @@ class SecondParser:
             elif isinstance(item, dict):
                 stack.extend(self._look(item, seen))
         wanted = Counter({f"governed {place}": number for place, number in expected.governed.items()})
-        wanted.update(
-            {"SELECT_NODE": expected.selects, "VALUES": expected.values, "reference": expected.references}
-        )
+        wanted.update({"SELECT_NODE": expected.selects, "VALUES": expected.values, "reference": expected.references})
         if +seen != +wanted:
             raise _differs()
 
@@ -172,7 +170,7 @@ def _is_safe(cast: Node) -> bool:
     if child.get("class") == "FUNCTION" and child.get("function_name") == "trunc":
         child = child["arguments"][0].get("expression") or {}
     if child.get("class") == "CAST":
-        return not child.get("try_cast") and _is_safe(child) or _type_name(child) == _type_name(cast)
+        return (not child.get("try_cast") and _is_safe(child)) or _type_name(child) == _type_name(cast)
     return child.get("class") == "CONSTANT"
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 import duckdb
+from sqlglot import exp
 
 from trustnode.core.policy.governed import GovernedTable
 from trustnode.core.policy.schema import Column, columns
@@ -174,9 +175,12 @@ class Session:
     def _check_relations(self, relations: Sequence[Relation]) -> None:
         """Bind each sub-select once, so that a policy that cannot be applied fails here and not at a consumer."""
         for relation in relations:
-            text = relation.select.sql("duckdb", identify=True)
+            constants = [cast for cast in relation.select.find_all(exp.Cast) if cast.find(exp.Column) is None]
+            texts = [f"{relation.select.sql('duckdb', identify=True)} LIMIT 0"]
+            texts += [f"SELECT {cast.sql('duckdb')}" for cast in constants]
             try:
-                self._connection.sql(f"{text} LIMIT 0").fetchall()
+                for text in texts:
+                    self._connection.sql(text).fetchall()
             except duckdb.Error as failure:
                 raise unenforceable("a mask or the row filter does not fit the source", relation.name) from failure
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import resource
 import signal
@@ -238,6 +239,7 @@ def main() -> None:
     """Entry point: file descriptors of the two sockets and the process id of the node as arguments."""
     data, control = (socket.socket(fileno=int(argument)) for argument in sys.argv[1:3])
     confine(int(sys.argv[3]))
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it prints the consumer's text
     runs = Runs()
     threading.Thread(target=watch, args=(control, runs), daemon=True).start()
     with contextlib.suppress(wire.WorkerGone, msgspec.DecodeError):

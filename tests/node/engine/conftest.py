@@ -1,0 +1,39 @@
+"""Sessions on a source with visible and hidden rows."""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+import pytest
+from node.engine.world import PLAIN, orders_table, shops_table
+
+from trustnode.engine.message import RunLimits, SessionSpec
+from trustnode.engine.source import Source
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory):
+    path = tmp_path_factory.mktemp("source")
+    pq.write_table(orders_table(), path / "orders.parquet")
+    pq.write_table(shops_table(), path / "shops.parquet")
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_spec(directory):
+    def make(governed=PLAIN, *, agreement="urn:agreement:1", load=True, policy="p1", version="v1", **more):
+        limits = more.pop("limits", RunLimits(load_bytes=(64 << 20) if load else 0))
+        source = more.pop(
+            "source", Source("parquet", str(directory), {"orders": "orders.parquet", "shops": "shops.parquet"})
+        )
+        return SessionSpec(
+            agreement=agreement,
+            policy_digest=policy,
+            data_version=version,
+            source=source,
+            governed=governed,
+            hash_key=b"k" * 32,
+            limits=limits,
+            **more,
+        )
+
+    return make
