@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from trustnode.core import card_file
-from trustnode.errors import error
+from trustnode.core import card_file, envelope
+from trustnode.core.document import Document
+from trustnode.errors import InvalidRequest, error
 
 if TYPE_CHECKING:
     from trustnode.core.evidence.report import Report
@@ -71,8 +72,16 @@ def verify(
     from trustnode.core.evidence.verify import verify_bundle
 
     files = (trust,) if isinstance(trust, str | Path) else tuple(trust)
-    cards = [card_file.read(Path(file).read_bytes()).document() for file in files]
+    cards = [_card(Path(file).read_bytes()) for file in files]
     return verify_bundle(Path(path).read_bytes(), _anchors(anchor), cards, witness_policy)
+
+
+def _card(content: bytes) -> Document:
+    """The card in a card file, or the bare card as it lies in a profile."""
+    try:
+        return envelope.decode(content)
+    except InvalidRequest:
+        return card_file.read(content).document()
 
 
 def _anchors(anchor: str | Mapping[str, str] | None) -> dict[str, str]:

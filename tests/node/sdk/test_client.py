@@ -9,7 +9,7 @@ from node.sdk.conftest import DOMAIN, FLIGHTS, invitation
 
 import trustnode as tn
 from trustnode import aio
-from trustnode.core import envelope
+from trustnode.core import card_file, envelope
 from trustnode.core.access import AccessState, Receipt
 from trustnode.core.document import decode
 from trustnode.sdk.profile import now
@@ -236,3 +236,24 @@ async def _accepted(px):
         await waiting.accept()
         return True
     return False
+
+
+async def test_the_bundle_of_an_agreement_verifies_offline_and_a_changed_byte_does_not(venue):
+    async with aio.connect(venue.consumer.folder) as cx:
+        flights = await cx.negotiate(HANDLE, offer="open")
+        await flights.sql(COUNTS).to_arrow()
+        file = await cx.bundle(flights, venue.folder / "deal.bundle")
+
+    trusted = {"anchor": {DOMAIN: venue.fingerprint}}
+    found = tn.verify(file, **trusted)
+    assert found.verdict == "VERIFIED", found.findings
+    card = venue.folder / "gz.card"
+    card.write_bytes(card_file.write(venue.consumer.card.document))
+    for trust in (card, venue.consumer.folder / "card.json"):
+        assert tn.verify(file, trust=trust).verdict == "VERIFIED"
+    assert tn.verify(file).verdict == "UNANCHORED"
+
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert tn.verify(file, **trusted).verdict not in ("VERIFIED", "UNANCHORED")
