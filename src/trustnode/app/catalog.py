@@ -15,6 +15,7 @@ from trustnode.app.participant import remember_foreign
 from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import end_agreements_of, fire
 from trustnode.app.venue import Sender, Venue
+from trustnode.core import clock
 from trustnode.core.catalog import (
     LISTING,
     PRODUCT,
@@ -39,6 +40,7 @@ from trustnode.core.document import Document, Verified, decode, verify
 from trustnode.core.participant import ParticipantKey, ParticipantState, domain_of
 from trustnode.core.peering import PeeringState, Status, StatusEvent
 from trustnode.core.policy import floor
+from trustnode.core.policy.compile import check_stated
 from trustnode.core.policy.schema import Column
 from trustnode.core.policy.terms import Terms
 from trustnode.engine.source import Source
@@ -299,9 +301,31 @@ async def _checked_offer(submission: Submission[Listing], digest: str, registrat
     for table in registration.tables:
         # A consumer that does not exist stands in for the attributes; only the columns are checked.
         policy.governed(table.columns, table=table.name, consumer_id="nobody", consumer_area="0000")
-    if registration.floor:
-        floor.check(_terms(value.terms), _terms(registration.floor))
+    check_terms(value, registration)
     return offer
+
+
+def check_terms(offer: Offer, registration: Registration) -> None:
+    """The readable terms mean the signed policy, at the level and above the floor of the product.
+
+    Raises:
+        HASH_MISMATCH: terms and policy differ.
+        POLICY_WEAKER: below the floor.
+        TrustnodeError: As ``compile.check_stated``.
+    """
+    terms = _terms(offer.terms)
+    check_stated(
+        offer.policy,
+        terms,
+        price=str(offer.price),
+        schema=registration.tables[0].columns,
+        zone=registration.zone,
+        level=registration.level,
+        at=clock.moment(offer.time),
+        approval=offer.approval,
+    )
+    if registration.floor:
+        floor.check(terms, _terms(registration.floor))
 
 
 def _terms(text: str) -> Terms:

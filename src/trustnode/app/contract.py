@@ -173,6 +173,7 @@ async def _draft(
     venue, value = submission.venue, submission.value
     provider = await _key(submission, offer.value.provider)
     product, registration = await _registered(venue, offer.value.product)
+    catalog.check_terms(offer.value, registration)
     policy = odrl.agreement(
         offer.value.policy, target=offer.value.product, assigner=offer.value.provider, assignee=value.iss
     )

@@ -4,16 +4,27 @@ import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from unit.policy.samples import LOANS, NOISE, OFFERS, OPEN, SCORING, STATISTICS, agreed_offer, compiled, compiled_offer
+from unit.policy.samples import (
+    LOANS,
+    NOISE,
+    OFFERS,
+    OPEN,
+    PUBLISHED,
+    SCORING,
+    STATISTICS,
+    agreed_offer,
+    compiled,
+    compiled_offer,
+)
 
 from trustnode.core.policy import governed, grammar, odrl, terms
-from trustnode.core.policy.compile import compile_terms
+from trustnode.core.policy.compile import check_stated, compile_terms
 from trustnode.core.policy.decompile import to_terms
 from trustnode.core.policy.level import APPROVALS, LEVELS
 from trustnode.core.policy.odrl import Constraint
 from trustnode.core.policy.purposes import PURPOSES, covered
 from trustnode.core.policy.words import ASSURANCE, ROLES, WINDOWS
-from trustnode.errors import StateError, TrustnodeError
+from trustnode.errors import StateError, TrustnodeError, VerificationFailed
 
 
 def refusal(name, **changes):
@@ -493,3 +504,16 @@ def test_a_policy_that_terms_cannot_say_has_no_short_form_and_the_path_is_named(
 
 def test_silence_about_all_three_examples_is_honest():
     assert {*OPEN, *SCORING, *STATISTICS} <= set(terms.KEYS)
+
+
+def test_terms_that_say_another_policy_than_the_signed_one_are_refused():
+    given_terms, price, schema, level = OFFERS["scoring"]
+    signed = compiled_offer("scoring")
+    about = {"price": price, "schema": schema, "zone": "Asia/Shanghai", "level": level, "at": PUBLISHED}
+    check_stated(signed, terms.decode(given_terms), **about)
+    for key, value in {"onward": "allowed", "not_for": ["personalisation"], "keep": "91 days"}.items():
+        with pytest.raises(VerificationFailed) as caught:
+            check_stated(signed, terms.decode({**given_terms, key: value}), **about)
+        assert caught.value.reason == "HASH_MISMATCH"
+    with pytest.raises(VerificationFailed):
+        check_stated(signed, terms.decode(given_terms), **{**about, "price": "0.01 CNY per row"})

@@ -89,6 +89,32 @@ def compile_terms(
     return policy
 
 
+def check_stated(
+    policy: Policy,
+    terms: Terms,
+    *,
+    price: str,
+    schema: Schema,
+    zone: str,
+    level: str,
+    at: datetime,
+    approval: str | None = None,
+) -> None:
+    """Compile terms again and compare: what is shown as terms is the policy that was signed, or nothing.
+
+    Args:
+        policy: The policy of an offer or of an agreement.
+        terms: The readable form that came with it; the rest as for ``compile_terms``, ``at`` when it was signed.
+
+    Raises:
+        HASH_MISMATCH: the terms say something else than the policy.
+        Whatever ``compile_terms`` raises.
+    """
+    stated = compile_terms(terms, price=price, schema=schema, zone=zone, level=level, at=at, approval=approval)
+    if not odrl.same_terms(stated, policy):
+        raise error("HASH_MISMATCH", "the terms compile to another policy than the one that is signed", field="terms")
+
+
 # --- what must and must not stand there
 
 
