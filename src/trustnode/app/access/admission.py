@@ -280,7 +280,7 @@ def policy_request(
         consumer=asker.participant,
         roles=asker.roles,
         venue=asker.home,
-        areas=frozenset({"CN", area[:2], area} - {""}),
+        areas=frozenset({"CN", area[:2], area} - {""}) if home else frozenset(),
         assurance=asker.assurance,
     )
 
