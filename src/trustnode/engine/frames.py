@@ -81,27 +81,14 @@ class FrameEncoder:
 
 
 def limited(batches: Iterable[pa.RecordBatch], max_rows: int | None) -> Iterator[tuple[pa.RecordBatch, bool]]:
-    """Cut a stream of batches at ``max_rows``; the flag is set on the last batch when rows were left over."""
+    """Cut a stream of batches at ``max_rows``; the last one, perhaps empty, is flagged when rows are left."""
     left = max_rows
-    held: pa.RecordBatch | None = None
     for batch in batches:
-        if not batch.num_rows:
-            continue
-        if held is not None:
-            yield held, left == 0
-            held = None
-        if left == 0:
-            return
         if left is not None and batch.num_rows > left:
             yield batch.slice(0, left), True
             return
-        if left is None or batch.num_rows < left:
-            left = None if left is None else left - batch.num_rows
-            yield batch, False
-        else:
-            held, left = batch, 0
-    if held is not None:
-        yield held, False
+        left = None if left is None else left - batch.num_rows
+        yield batch, False
 
 
 def _length_digest(header: bytes | memoryview, body: bytes | memoryview) -> bytes:
@@ -114,7 +101,8 @@ def _length_digest(header: bytes | memoryview, body: bytes | memoryview) -> byte
 
 def _pieces(batch: pa.RecordBatch, max_frame_bytes: int) -> Iterator[pa.RecordBatch]:
     if batch.nbytes <= max_frame_bytes * 5 // 4:
-        yield batch
+        if batch.num_rows:
+            yield batch
         return
     if batch.num_rows == 1:
         if batch.nbytes > MAX_MESSAGE_BYTES:

@@ -77,6 +77,7 @@ class EnginePool:
         self._busy: set[WorkerProcess] = set()
         self._starting = 0
         self._spares: list[asyncio.Task[WorkerProcess]] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -90,7 +91,7 @@ class EnginePool:
         down = error("DRAINING")
         spares = await asyncio.gather(*self._spares, return_exceptions=True)
         workers = [*self._idle, *self._busy, *(spare for spare in spares if isinstance(spare, WorkerProcess))]
-        await asyncio.gather(*(worker.kill(down) for worker in workers))
+        await asyncio.gather(*(worker.kill(down) for worker in workers), *self._closing)
         self._executor.shutdown(wait=True)
 
     @property
@@ -145,8 +146,11 @@ class EnginePool:
             self._release(worker)
 
     async def _borrow(self, spec: SessionSpec) -> WorkerProcess:
-        for worker in reversed(self._idle):
-            if worker.key == spec.key and worker.is_alive:
+        for worker in reversed(list(self._idle)):
+            if not worker.is_usable:
+                del self._idle[worker]
+                self._discard(worker)
+            elif worker.key == spec.key:
                 del self._idle[worker]
                 self._busy.add(worker)
                 return worker
@@ -182,8 +186,15 @@ class EnginePool:
 
     def _release(self, worker: WorkerProcess) -> None:
         self._busy.discard(worker)
-        if worker.is_alive and not self._closed:
+        if worker.is_usable and not self._closed:
             self._idle[worker] = None
+        else:
+            self._discard(worker)
+
+    def _discard(self, worker: WorkerProcess) -> None:
+        task = asyncio.ensure_future(worker.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def _spare(self) -> WorkerProcess:
         """A loaded worker that belongs to nobody; another is started in its place."""
@@ -298,13 +309,13 @@ class FrameStream:
         try:
             received = await self._worker.following(max(self._seconds_left, 0.0))
         except BaseException:
-            await self._finish()
+            self._finish()
             raise
         self._seconds_left -= loop.time() - started
         if isinstance(received, Frame):
             self._worker.ask()
             return received
-        await self._finish()
+        self._finish()
         if received != wire.End("complete"):
             refuse(received)
         raise StopAsyncIteration
@@ -321,10 +332,12 @@ class FrameStream:
         """End the stream: interrupt, and kill the worker when it has not ended after 0.5 s. Safe to call twice."""
         if not self._over:
             self._over = True
-            await self._worker.stop_run()
-            await self._finish()
+            try:
+                await self._worker.stop_run()
+            finally:
+                self._finish()
 
-    async def _finish(self) -> None:
+    def _finish(self) -> None:
         self._over = True
         self._pool._release(self._worker)  # noqa: SLF001 - the stream gives back what the session borrowed
 

@@ -33,6 +33,9 @@ Reading = asyncio.Future[wire.Frame | wire.Answer]
 _SPENT: Final = frozenset({signal.SIGXCPU, signal.SIGKILL, signal.SIGABRT})
 """Signals that end a worker which used up processor time or memory (SIGKILL: the kernel, for want of memory)."""
 
+_SPENDING: Final = frozenset({"QUERY_TOO_COSTLY", "INTERNAL"})
+"""Failures of the engine after which the process serves nobody any more."""
+
 
 class WorkerProcess:
     """A started worker; serves one exchange at a time."""
@@ -48,6 +51,7 @@ class WorkerProcess:
         self._run = 0
         self._reading: Reading | None = None
         self._killed_for: TrustnodeError | None = None
+        self._is_spent = False
         self.key: tuple[str, str, str] | None = None
 
     @property
@@ -56,9 +60,9 @@ class WorkerProcess:
         return self._process.pid
 
     @property
-    def is_alive(self) -> bool:
-        """False after a kill was asked for, or the process has ended."""
-        return self._killed_for is None and self._process.poll() is None
+    def is_usable(self) -> bool:
+        """False when it has ended or was told to, and after a failure that may have left anything behind."""
+        return not self._is_spent and self._killed_for is None and self._process.poll() is None
 
     def next_run(self) -> int:
         """A number for the next run."""
@@ -102,6 +106,9 @@ class WorkerProcess:
                         return
         except (TimeoutError, wire.WorkerGone):
             await self.kill(error("CANCELLED", "the query was stopped"))
+        except asyncio.CancelledError:
+            await self.kill(error("CANCELLED", "the query was stopped"))
+            raise
 
     async def kill(self, reason: TrustnodeError) -> None:
         """End the process now; whoever reads from it gets ``reason``."""
@@ -140,6 +147,7 @@ class WorkerProcess:
         except wire.WorkerGone:
             raise await self._broken() from None
         self._reading = None
+        self._is_spent |= isinstance(result, wire.Failure) and result.reason in _SPENDING and bool(result.detail)
         return result
 
     async def _interrupt(self, reading: Reading) -> None:
@@ -147,8 +155,9 @@ class WorkerProcess:
         late = error("DEADLINE", "the query took longer than it may")
         self._send_control()
         done, _ = await asyncio.wait([reading], timeout=KILL_GRACE_SECONDS)
-        if not done:
+        if not done or reading.exception() is not None or isinstance(reading.result(), wire.Frame):
             await self.kill(late)
+        self._reading = None
         raise late
 
     def _send_control(self) -> None:

@@ -207,6 +207,8 @@ def _file(path: Path) -> Path:
         if not resolved.is_file():
             raise _bad("there is no such file")
         resolved.open("rb").close()
+        if not resolved.stat().st_size:
+            raise _bad("the file is empty")
     except (OSError, ValueError) as failure:
         raise _bad("the file cannot be read") from failure
     if _PATTERN_CHARACTERS & set(str(resolved)):

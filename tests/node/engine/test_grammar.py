@@ -46,7 +46,27 @@ def test_a_word_stands_in_one_table_only(tables):
 
 @pytest.mark.parametrize(
     "name",
-    ["repeat", "range", "lpad", "list_resize", "printf", "query_table", "read_csv", "getvariable", "current_setting", "stats", "error", "sleep_ms", "random", "json_execute_serialized_sql", "duckdb_views", "glob", "write_log", "nextval", "typeof"],
+    [
+        "repeat",
+        "range",
+        "lpad",
+        "list_resize",
+        "printf",
+        "query_table",
+        "read_csv",
+        "getvariable",
+        "current_setting",
+        "stats",
+        "error",
+        "sleep_ms",
+        "random",
+        "json_execute_serialized_sql",
+        "duckdb_views",
+        "glob",
+        "write_log",
+        "nextval",
+        "typeof",
+    ],
 )
 def test_what_the_reference_page_rules_out_is_out(name):
     assert name not in grammar.ALLOWED_FUNCTIONS

@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 - timestamps of the source have no zone
 """Masks and row filters as SQL: values, types, and policies that do not fit the source."""
 
 from __future__ import annotations
@@ -219,6 +220,14 @@ def test_a_keyed_mask_without_a_key_opens_no_session(make_spec, source, method):
 def test_columns_of_a_source_are_described_in_words_of_the_catalogue(source):
     (table,) = describe(source)
     assert {column.name: column.type for column in table.columns} == {
-        "n": "int64", "small": "int8", "u": "uint8", "f": "float64", "d": "decimal(8,2)", "t": "utf8",
-        "day": "date32", "at": "timestamp", "b": "bool", "raw": "binary",
+        "n": "int64",
+        "small": "int8",
+        "u": "uint8",
+        "f": "float64",
+        "d": "decimal(8,2)",
+        "t": "utf8",
+        "day": "date32",
+        "at": "timestamp",
+        "b": "bool",
+        "raw": "binary",
     }

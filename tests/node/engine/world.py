@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 - timestamps of the source have no zone
 """A source with visible and hidden rows and columns, policies on it, and the SQL corpora."""
 
 from __future__ import annotations
