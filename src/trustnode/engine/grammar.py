@@ -109,6 +109,9 @@ ORDER_MODIFIER LIMIT_MODIFIER LIMIT_PERCENT_MODIFIER DISTINCT_MODIFIER ORDER_DEF
 """)
 """Query nodes, table references and modifiers in DuckDB's own tree; no ``*_QUERY_NODE``, no TABLE_FUNCTION."""
 
+ENGINE_JOINS: Final = _words("REGULAR CROSS")
+"""Kinds of join in DuckDB's own tree; ASOF, POSITIONAL and lateral ones are refused."""
+
 ENGINE_CLASSES: Final = _words("""
 BETWEEN CASE CAST COLUMN_REF COMPARISON CONJUNCTION CONSTANT FUNCTION OPERATOR SUBQUERY TYPE WINDOW
 """)

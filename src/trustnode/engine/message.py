@@ -40,6 +40,8 @@ class RunLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     engine_seconds: float = 30.0
     """Time the engine works; the time a slow reader takes does not count."""
+    plan_seconds: float = 5.0
+    """Time to check and rewrite one query."""
     cpu_seconds: int = 120
     """Processor time of the worker, all threads together."""
     memory_bytes: int = 512 << 20

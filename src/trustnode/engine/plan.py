@@ -97,7 +97,7 @@ class Planner:
             dialect=shape.DIALECT,
         )
         for relation in relations:
-            second.learn(relation.place, _text(relation.select))
+            second.learn(relation.place, _text(relation.select.copy()))
 
     def rewrite(self, sql: str, parameters: Sequence[Parameter], today: date) -> Rewritten:
         """Check and rewrite one query.
@@ -273,4 +273,5 @@ def _replace(reference: _Reference) -> None:
 
 
 def _text(tree: exp.Expr) -> str:
-    return tree.sql(dialect=shape.DIALECT, comments=False, identify=True)
+    """Regenerate; the tree is not used afterwards, so it need not be copied."""
+    return tree.sql(dialect=shape.DIALECT, comments=False, identify=True, copy=False)

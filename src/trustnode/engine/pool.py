@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 _log: Final = logging.getLogger("trustnode.engine")
-_REPLY_GRACE_SECONDS: Final = 1.0
 _OPEN_SECONDS: Final = 60.0
 
 
@@ -232,7 +231,7 @@ class Session:
             TrustnodeError: QUERY_INVALID, FIELD_TOO_LONG, FIELD_NOT_AGREED, DENIED, QUERY_TOO_COSTLY, DEADLINE, BUSY.
         """
         async with self._pool.worker(self._spec) as worker:
-            answer = await worker.exchange(wire.PlanQuery(sql, tuple(parameters)), self._seconds)
+            answer = await worker.exchange(wire.PlanQuery(sql, tuple(parameters)), self._spec.limits.plan_seconds)
         if not isinstance(answer, wire.Planned):
             refuse(answer)
         return answer.plan
@@ -273,10 +272,6 @@ class Session:
             refuse(answer)
         frames = tuple(Frame(data, FrameNote.from_bytes(note)) for note, data in answer.frames)
         return SmallAnswer(answer.plan, frames)
-
-    @property
-    def _seconds(self) -> float:
-        return self._spec.limits.engine_seconds + _REPLY_GRACE_SECONDS
 
 
 class FrameStream:

@@ -66,13 +66,13 @@ class SecondParser:
             InvalidRequest: QUERY_INVALID, the same sentence whatever differs.
         """
         seen: Counter[str] = Counter()
-        stack: list[Any] = [self._statement(text)]
+        stack: list[tuple[Any, frozenset[str]]] = [(self._statement(text), frozenset())]
         while stack:
-            item = stack.pop()
+            item, names = stack.pop()
             if isinstance(item, list):
-                stack.extend(item)
+                stack.extend((each, names) for each in item)
             elif isinstance(item, dict):
-                stack.extend(self._look(item, seen))
+                stack.extend(self._look(item, names, seen))
         wanted = Counter({f"governed {place}": number for place, number in expected.governed.items()})
         wanted.update({"SELECT_NODE": expected.selects, "VALUES": expected.values, "reference": expected.references})
         if +seen != +wanted:
@@ -87,8 +87,8 @@ class SecondParser:
         node: Node = statements[0]["node"]
         return node
 
-    def _look(self, node: Node, seen: Counter[str]) -> list[Any]:
-        """Judge one node; what is still to be looked at below it."""
+    def _look(self, node: Node, names: frozenset[str], seen: Counter[str]) -> list[tuple[Any, frozenset[str]]]:
+        """Judge one node; what is still to be looked at below it, with the names WITH gives it."""
         kind = str(node.get("type", ""))
         if kind == "SELECT_NODE":
             place = self._place(node.get("from_table"))
@@ -99,18 +99,18 @@ class SecondParser:
                 return []
             if _is_values(node):
                 seen["VALUES"] += 1
-                return [node["from_table"]["values"]]
+                return [(node["from_table"]["values"], names)]
             seen[kind] += 1
         elif kind == "ORDER_MODIFIER":
-            return [order for order in node.get("orders", []) if not _is_star(order.get("expression"))]
+            return [(order, names) for order in node.get("orders", []) if not _is_star(order.get("expression"))]
         elif kind == "BASE_TABLE":
-            _check_reference(node)
+            _check_reference(node, names)
             seen["reference"] += 1
         if "class" in node:
             _check_expression(node)
-        elif _is_query_part(node, kind) and kind not in grammar.ENGINE_NODE_TYPES:
-            raise _differs()
-        return [value for value in node.values() if isinstance(value, dict | list)]
+        elif _is_query_part(node, kind):
+            _check_query_part(node, kind)
+        return _below(node, names)
 
     def _place(self, table: Any) -> str | None:
         """The place a SELECT reads directly, when that is one of the session's schema."""
@@ -137,9 +137,26 @@ def _is_query_part(node: Node, kind: str) -> bool:
     return kind.endswith(_QUERY_KINDS) or "alias" in node or "sample" in node
 
 
-def _check_reference(node: Node) -> None:
-    """A table without schema is a reference to WITH, which the rewriter has resolved and counted."""
-    if node.get("schema_name") or node.get("catalog_name") or node.get("sample") or node.get("at_clause"):
+def _check_query_part(node: Node, kind: str) -> None:
+    if kind not in grammar.ENGINE_NODE_TYPES or node.get("sample") or node.get("at_clause"):
+        raise _differs()
+    if kind == "JOIN" and node.get("ref_type") not in grammar.ENGINE_JOINS:
+        raise _differs()
+
+
+def _below(node: Node, names: frozenset[str]) -> list[tuple[Any, frozenset[str]]]:
+    """Children of a node; a WITH is visible to the ones after it and to the rest of its query."""
+    found: list[tuple[Any, frozenset[str]]] = []
+    for entry in (node.get("cte_map") or {}).get("map") or ():
+        found.append((entry["value"], names))
+        names |= {str(entry["key"]).lower()}
+    rest = (value for key, value in node.items() if key != "cte_map" and isinstance(value, dict | list))
+    return found + [(value, names) for value in rest]
+
+
+def _check_reference(node: Node, names: frozenset[str]) -> None:
+    """A table without schema is a reference to a WITH in sight; otherwise it would be one of the engine's own views."""
+    if node.get("schema_name") or node.get("catalog_name") or str(node.get("table_name", "")).lower() not in names:
         raise _differs()
 
 

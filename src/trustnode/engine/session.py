@@ -90,23 +90,27 @@ class Session:
         Raises:
             TrustnodeError: STALE_VERSION when the plan is not the one that was decided on.
         """
-        rewritten, plan = self._planned(sql, parameters)
+        rewritten, plan, relation = self._planned(sql, parameters)
         if expected_sql and plan.sql != expected_sql:
             raise error("STALE_VERSION", "the plan has changed since it was decided on; plan again")
-        return plan, self._connection.sql(rewritten.text)
+        return plan, relation if relation is not None else self._connection.sql(rewritten.text)
 
-    def _planned(self, sql: str, parameters: tuple[Parameter, ...]) -> tuple[Rewritten, Plan]:
+    def _planned(
+        self, sql: str, parameters: tuple[Parameter, ...]
+    ) -> tuple[Rewritten, Plan, duckdb.DuckDBPyRelation | None]:
+        """A kept plan, or a new one with the relation that told its types."""
         today = datetime.now(UTC).date()
         key = (sql, repr(parameters), today)
         if key in self._plans:
             self._plans.move_to_end(key)
-            return self._plans[key]
+            return *self._plans[key], None
         rewritten = self._planner.rewrite(sql, parameters, today)
+        relation = self._connection.sql(rewritten.text)
         plan = Plan(
             query=sql,
             parameters=parameters,
             sql=rewritten.text.replace(self._token, ""),
-            columns=_output(self._connection.sql(rewritten.text)),
+            columns=_output(relation),
             columns_used=rewritten.columns_used,
             ordered=rewritten.ordered,
             content_digest=self._spec.content_digest,
@@ -114,7 +118,7 @@ class Session:
         self._plans[key] = rewritten, plan
         if len(self._plans) > PLANS_KEPT:
             self._plans.popitem(last=False)
-        return rewritten, plan
+        return rewritten, plan, relation
 
     @property
     def _person_name(self) -> str:

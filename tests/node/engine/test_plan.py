@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from node.engine.world import AGGREGATES, PLAIN, ROWS, SECRETS, orders_table, read_corpus
 
+from trustnode.core.policy.governed import Comparison, Governed, GovernedTable
 from trustnode.engine.session import Session
+from trustnode.engine.source import Source
 from trustnode.engine.worker import failure_of
 from trustnode.errors import TrustnodeError
 
@@ -209,3 +213,83 @@ def test_the_opened_engine_reads_no_other_file_and_takes_no_setting(make_spec, t
     ):
         with pytest.raises(duckdb.Error):
             session._connection.sql(sql).fetchall()
+
+
+@pytest.mark.parametrize(
+    "sql, used",
+    [
+        (
+            "SELECT 1 AS a FROM shops s WHERE EXISTS (SELECT 1 FROM orders o WHERE o.zip = s.zip AND o.price > 5)",
+            ("orders.price", "orders.zip", "shops.zip"),
+        ),
+        (
+            "SELECT (SELECT max(o.id) FROM orders o WHERE o.quantity = s.zip) AS a FROM shops s",
+            ("orders.id", "orders.quantity", "shops.zip"),
+        ),
+        ("SELECT count(*) AS n FROM orders SEMI JOIN shops USING (zip)", ("orders.zip", "shops.zip")),
+        (
+            "SELECT zip FROM orders GROUP BY zip HAVING max(price) > 1 ORDER BY min(quantity)",
+            ("orders.price", "orders.quantity", "orders.zip"),
+        ),
+        (
+            "SELECT sum(id) FILTER (WHERE paid) OVER w AS s FROM orders WINDOW w AS (PARTITION BY city ORDER BY bought)",
+            ("orders.bought", "orders.city", "orders.id", "orders.paid"),
+        ),
+        ("WITH a AS (SELECT * FROM shops) SELECT zip FROM a", ("shops.opened", "shops.zip")),
+        ("SELECT id FROM orders QUALIFY row_number() OVER (ORDER BY price) = 1", ("orders.id", "orders.price")),
+        ("SELECT DISTINCT ON (city) id FROM orders ORDER BY city, price", ("orders.city", "orders.id", "orders.price")),
+    ],
+)
+def test_columns_used_are_found_wherever_they_stand(session, sql, used):
+    assert session.plan(sql, ()).columns_used == used
+
+
+@pytest.fixture(scope="module", params=["loaded", "scanned"])
+def zeros(request, make_spec, tmp_path_factory):
+    """Rows with ``k = 0`` and a text that is no number exist only where the row filter hides them."""
+    path = tmp_path_factory.mktemp("zeros") / "t.parquet"
+    hidden = [n % 10 == 3 for n in range(50_000)]
+    table = pa.table(
+        {
+            "n": range(50_000),
+            "k": [0 if gone else 1 for gone in hidden],
+            "t": ["hidden text" if gone else "5" for gone in hidden],
+            "gone": hidden,
+        }
+    )
+    pq.write_table(table, path, row_group_size=5_000)
+    governed = Governed((GovernedTable("t", ("n", "k", "t"), rows=Comparison("gone", "=", (False,))),))
+    return Session(make_spec(governed, source=Source("parquet", str(path)), load=request.param == "loaded"))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT sum(n // k) AS s FROM t",
+        "SELECT count(*) AS s FROM t WHERE n // k >= 0",
+        "SELECT count(*) AS s FROM t WHERE n % k = 0 AND n > 3",
+        "SELECT count(*) AS s FROM t WHERE k <> 0 OR n // k > 0",
+        "SELECT n // k AS s FROM t ORDER BY n // k LIMIT 3",
+        "SELECT count(*) AS s FROM t a JOIN t b ON a.n // a.k = b.n % b.k",
+        "SELECT count(*) AS s FROM t a LEFT JOIN t b ON a.n = b.n AND a.n // b.k > 0",
+        "SELECT count(*) AS s FROM t WHERE n IN (SELECT n // k FROM t)",
+        "SELECT count(*) AS s FROM t a WHERE EXISTS (SELECT 1 FROM t b WHERE b.n // b.k = a.n)",
+        "SELECT count(*) AS s FROM (SELECT n // k AS q FROM t) WHERE q > 10",
+        "WITH a AS MATERIALIZED (SELECT n // k AS q FROM t) SELECT count(*) AS s FROM a WHERE q > 10",
+        "SELECT count(*) AS s FROM t GROUP BY n // k HAVING max(n // k) > 3 LIMIT 2",
+        "SELECT max(n // k) OVER (PARTITION BY n % k) AS s FROM t LIMIT 2",
+        "SELECT count(*) AS s FROM t WHERE t::int + n // k > 0",
+        "SELECT CASE WHEN k = 1 THEN n // k END AS s FROM t LIMIT 5",
+        "SELECT count(DISTINCT n // k) AS s FROM t",
+        "SELECT count(*) FILTER (WHERE n // k > 0) AS s FROM t",
+        "SELECT count(*) AS s FROM t WHERE (SELECT max(n // k) FROM t) > 0",
+        "SELECT n // k AS s FROM t UNION SELECT n % k FROM t ORDER BY 1 LIMIT 2",
+    ],
+)
+def test_a_hidden_row_cannot_be_made_visible_by_an_error(zeros, sql):
+    assert zeros.run(sql, (), "")[1].fetchall()
+
+
+def test_text_that_only_a_hidden_row_holds_is_never_seen(zeros):
+    found = zeros.run("SELECT count(*) AS n, count(t::int) AS m, min(t) AS a, max(t) AS b FROM t", (), "")[1].fetchall()
+    assert found == [(45_000, 45_000, "5", "5")]

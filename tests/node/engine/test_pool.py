@@ -215,6 +215,23 @@ async def test_a_query_that_needs_too_much_is_ended_and_the_next_one_works(pool,
     assert (await session.read("SELECT count(*) AS n FROM big")).rows == 1
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT n AS a0, " + ", ".join(f"a{i} + a{i} AS a{i + 1}" for i in range(40)) + " FROM big",
+        "WITH c0 AS (SELECT * FROM big), "
+        + ", ".join(f"c{i + 1} AS (SELECT a.*, b.* FROM c{i} a, c{i} b)" for i in range(30))
+        + " SELECT 1 AS x FROM c30",
+    ],
+    ids=["aliases that double", "columns that double"],
+)
+async def test_a_query_that_grows_while_it_is_planned_is_ended(pool, big_spec, sql):
+    session = await pool.session(big_spec(limits=RunLimits(load_bytes=0, plan_seconds=1.0)))
+    failure = await refusal(session.plan(sql))
+    assert failure.reason in {"QUERY_INVALID", "DEADLINE", "QUERY_TOO_COSTLY"}
+    assert (await session.read("SELECT 1 AS a")).rows == 1
+
+
 async def test_a_worker_that_uses_up_its_processor_time_ends(pool, big_spec):
     session = await pool.session(big_spec(limits=RunLimits(load_bytes=0, cpu_seconds=0, engine_seconds=60)))
     assert (await refusal(session.read(SLOW_SQL))).reason == "QUERY_TOO_COSTLY"
