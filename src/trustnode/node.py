@@ -223,6 +223,7 @@ class Node:
         self._trust_changed = asyncio.Event()
         self._applications: asyncio.Queue[tuple[str, Document]] = asyncio.Queue()
         self.stopping = asyncio.Event()
+        self.drain_s: float = self.config.node.drain_s
         self.server = Server(
             methods=method_table(
                 self.venue, running=self, changes=self.changes, follower=self.follower, health=self.health,
@@ -370,9 +371,9 @@ class Node:
 
     # --- the operator -----------------------------------------------------------------------------------------------
 
-    def drain(self, grace_s: float) -> int:
-        """Begin to stop; returns the streams that still run."""
-        del grace_s
+    def drain(self, grace_s: float | None) -> int:
+        """Begin to stop, with that many seconds for running streams; returns how many there are."""
+        self.drain_s = self.config.node.drain_s if grace_s is None else grace_s
         self.stopping.set()
         return len(self.venue.streams)
 
@@ -525,7 +526,7 @@ async def _drain(node: Node) -> None:
     """No new calls are refused yet; running streams get their time, then end with DRAINING and settle."""
     streams = node.venue.streams
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(streams.none_running(), node.config.node.drain_s)
+        await asyncio.wait_for(streams.none_running(), node.drain_s)
     streams.stop_all("DRAINING")
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(streams.none_running(), SETTLE_S)

@@ -529,7 +529,7 @@ async def receive_record(venue: Venue, sender: str, documents: Sequence[Document
     record = decode(documents[0], CatalogRecord)
     verification = _verify_record(venue, documents[0], record, sender)
     supporting, keys = _check_supporting(venue, record, documents[1:], known=verification == "CONFIRMED")
-    whole_path = (sender, *path) if sender != record.iss else ()
+    whole_path = (*path, sender) if sender != record.iss else ()
     if venue.domain in (record.iss, *whole_path) or len(whole_path) > MAX_HOPS:
         return
 

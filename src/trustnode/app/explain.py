@@ -1,17 +1,20 @@
 """Explaining a read before it is made: advisory, nothing is reserved, nothing is logged, no data leave.
 
 Decides: what a query would deliver under an agreement, or under an offer before any contract, and what it would cost.
+Rows are counted for a plain reading of everything only: a count under a condition of the asker's own is an answer about
+the data, unlogged and unpaid, and enough of them spell out every value.
 Leaves to others: the same checks when it counts (``access``), the words of terms (``core.policy.explain``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from trustnode.app import catalog
+from trustnode.app import catalog, reading
 from trustnode.app.access import Asker, Prepared, open_session, policy_request, prepared_product
 from trustnode.app.contract import parties_only
 from trustnode.app.quota import Reservation, reservations
@@ -27,6 +30,12 @@ from trustnode.core.policy.terms import Terms
 from trustnode.engine.pool import Session
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import View
+
+_NAME: Final = r'(?:[a-z_]\w*|"[^"]+")'
+_PLAIN: Final = re.compile(
+    rf'\s*select\s+(?:\*|{_NAME}(?:\s*,\s*{_NAME})*)\s+from\s+(?:(?P<table>[a-z_]\w*)|"(?P<quoted>[^"]+)")\s*;?\s*',
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class ShownColumn(msgspec.Struct, frozen=True):
@@ -130,7 +139,7 @@ async def _planned(
     sql = query.sql.strip() or f"select * from {table.name}"  # noqa: S608 (a name that the registration checked)
     plan = await session.plan(sql, query.parameters)
     governed = ready.governed(table.columns, table=table.name, **attributes)
-    rows = None if ready.aggregate_only else await _count(session, plan.query, query.parameters)
+    rows = None if ready.aggregate_only or not is_plain(sql, table.name) else await _count(session, table.name)
     masks = {mask.column: f"{mask.method} {mask.parameter}".strip() for mask in _masks(governed)}
     return msgspec.structs.replace(
         basis,
@@ -145,12 +154,16 @@ def _masks(governed: Governed) -> Sequence[Any]:
     return [mask for table in governed.tables for mask in table.masks]
 
 
-async def _count(session: Session, sql: str, parameters: Sequence[Any]) -> int | None:
-    """How many rows the query would return; None where that cannot be said in time."""
+def is_plain(sql: str, table: str) -> bool:
+    """Whether a query reads every row that the policy delivers: ``select`` names or ``*`` from the table, no more."""
+    found = _PLAIN.fullmatch(sql)
+    return found is not None and table in (found["table"], found["quoted"])
+
+
+async def _count(session: Session, table: str) -> int | None:
+    """How many rows the policy delivers in all; None where that cannot be said in time."""
     try:
-        # The engine plans this text like any other that a consumer sends; nothing in it is trusted.
-        counting = f"select count(*) as n from ({sql.rstrip().rstrip(';')}) as q"  # noqa: S608
-        answer = await session.read(counting, tuple(parameters))
+        answer = await session.read(f'select count(*) as n from "{table}"')  # noqa: S608 (checked by the registration)
     except TrustnodeError:
         return None
     return first_integer(answer.frames[1].data) if len(answer.frames) > 1 else None
@@ -201,7 +214,7 @@ async def of_agreement(venue: Venue, sender: Sender, name: str) -> tuple[Agreeme
     """
 
     def query(view: View) -> tuple[AgreementState, Document | None, Document | None]:
-        state = parties_only(view.get(AgreementState, name), sender)
+        state = parties_only(reading.find_agreement(view, sender, venue.domain, name), sender)
         document = view.document(state.document)
         offer = view.document(decode(document, Agreement).offer_sha256) if document else None
         return state, document, offer
@@ -231,8 +244,10 @@ def subject_of_offer(offer: Offer, consumer: str) -> Subject:
 
 
 def asker_of(venue: Venue, participant: str) -> Asker:
-    """Who asks. Somebody whose key document never came here is explained to as an ordinary consumer of its venue: an
-    explanation binds nobody, and the decision that counts looks at the key document.
+    """Who asks.
+
+    Somebody whose key document never came here is explained to as an ordinary consumer of its venue: an explanation
+    binds nobody, and the decision that counts looks at the key document.
     """
     key = venue.keyring.key_documents.get(participant)
     if key is not None:
@@ -240,19 +255,30 @@ def asker_of(venue: Venue, participant: str) -> Asker:
     return Asker(participant, domain_of(participant), frozenset({"CONSUMER"}), frozenset({"organisation-checked"}))
 
 
-def offer_by_digest(view: View, digest: str) -> Offer:
-    """An offer of ours by digest.
+def offer_on_sale(view: View, digest: str, sender: Sender, domain: str) -> Offer:
+    """An offer of ours by digest, if it is on sale to whoever asks.
 
     Raises:
-        TrustnodeError: NOT_FOUND.
+        TrustnodeError: NOT_FOUND, NOT_LISTED.
     """
     document = view.document(digest)
-    if document is None or document.name != "offer":
+    offer = decode(document, Offer) if document is not None and document.name == "offer" else None
+    entry = catalog.entry_of(view, offer.product) if offer else None
+    if offer is None or entry is None or not reading.sees_listing(view, entry, sender, domain):
         raise error("NOT_FOUND", "no such offer")
-    return decode(document, Offer)
+    if entry.origin != domain or entry.state != "LISTED" or digest not in entry.offers:
+        raise error("NOT_LISTED", "this offer is not on sale here now")
+    return offer
 
 
-def find_offer(view: View, product: str, name: str) -> tuple[str, Document]:
-    """Origin and document of an offer by product and name."""
+def find_offer(view: View, product: str, name: str, sender: Sender, domain: str) -> tuple[str, Document]:
+    """Origin and document of an offer by product and name.
+
+    Raises:
+        TrustnodeError: NOT_FOUND, NOT_LISTED, FIELD_MISSING.
+    """
+    entry = catalog.entry_of(view, product)
+    if entry is not None and not reading.sees_listing(view, entry, sender, domain):
+        raise error("NOT_FOUND", f"no listing {product[:80]} is known here")
     entry, document = catalog.find_offer(view, product, name)
     return entry.origin, document

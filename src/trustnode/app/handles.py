@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from trustnode.app import reading
 from trustnode.app.access import Ticket, open_session, prepared_product
 from trustnode.app.contract import parties_only
 from trustnode.app.venue import Sender, Venue
@@ -94,10 +95,13 @@ class Handles:
 
     async def schema(self, sender: Sender, agreement: str, sql: str) -> bytes:
         """The Arrow schema message of a query's answer; a foreign product has none before it is read."""
-        state, _, _ = await self.venue.store.read(lambda view: _known(view, sender, agreement))
+        state, _, _ = await self._read(sender, agreement)
         if state.provider_node != self.venue.domain:
             return b""
         return await self._planned_schema(state, sql)
+
+    async def _read(self, sender: Sender, name: str) -> tuple[AgreementState, Agreement, Document | None]:
+        return await self.venue.store.read(lambda view: _known(view, sender, self.venue.domain, name))
 
     async def _planned_schema(self, state: AgreementState, sql: str) -> bytes:
         document = await self.venue.store.read(lambda view: view.document(state.document))
@@ -116,7 +120,7 @@ class Handles:
 
     async def _ticket(self, bound: _Bound) -> Ticket:
         venue = self.venue
-        state, agreement, delegation = await venue.store.read(lambda view: _known(view, bound.sender, bound.agreement))
+        state, agreement, delegation = await self._read(bound.sender, bound.agreement)
         query, salt = Query(bound.sql), secrets.token_bytes(SALT_BYTES)
         name = state.consumer.rpartition("/")[2]
         held: Signer | None = venue.custody.signer(name)
@@ -144,49 +148,10 @@ class Handles:
         return new_ticket(document, query.to_bytes(), salt, key.document if key else None, delegation)
 
 
-def _known(view: View, sender: Sender, name: str) -> tuple[AgreementState, Agreement, Document | None]:
-    state = parties_only(view.get(AgreementState, name), sender)
+def _known(view: View, sender: Sender, domain: str, name: str) -> tuple[AgreementState, Agreement, Document | None]:
+    state = parties_only(reading.find_agreement(view, sender, domain, name), sender)
     document = view.document(state.document)
     if document is None:
         raise error("NOT_FOUND", "no such agreement")
     digest = view.setting(f"delegation/{state.id}")
     return state, decode(document, Agreement), view.document(digest) if digest else None
-
-
-def sql_of(command: bytes) -> str:
-    """The SQL of a ``CommandStatementQuery`` packed in ``google.protobuf.Any``; plain text is taken as SQL.
-
-    Raises:
-        TrustnodeError: MESSAGE_UNPARSABLE.
-    """
-    marker = b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery"
-    if marker not in command:
-        try:
-            return command.decode()
-        except UnicodeDecodeError:
-            raise error("MESSAGE_UNPARSABLE", "this command is not served; send CommandStatementQuery") from None
-    return _first_text(command.partition(marker)[2])
-
-
-def _first_text(value: bytes) -> str:
-    """Field 1 of the message behind the type URL: tag 0x12 of Any, length, then tag 0x0a, length, text."""
-    try:
-        at = 1
-        _, at = _varint(value, at)
-        if value[0] != 0x12 or value[at] != 0x0A:
-            raise ValueError
-        size, at = _varint(value, at + 1)
-        return value[at : at + size].decode()
-    except (IndexError, ValueError):
-        raise error("MESSAGE_UNPARSABLE", "not a CommandStatementQuery", field="cmd") from None
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7

@@ -7,7 +7,8 @@ it, what waits for whom. Leaves to others: messages (``rpc``), changing anything
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import base64
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from trustnode.app import catalog
@@ -25,10 +26,19 @@ from trustnode.errors import error
 from trustnode.store.batch import Commit
 from trustnode.store.unit import View
 
-PAGE: Final = 100
-MAX_PAGE: Final = 500
+PAGE: Final = 50
+MAX_PAGE: Final = 200
+MAX_FILTERS: Final = 8
+MAX_WATCHED: Final = 64
 INBOX: Final = "inbox"
 """Filter that lists what waits for the caller."""
+RUNNING: Final = "running"
+"""Filter of accesses that still move data, or may."""
+OPEN_ACCESSES: Final = ("REQUESTED", "CONDITIONAL", "PREPARING", "STREAMING", "PAUSED")
+IN_REVIEW: Final = ("SUBMITTED", "CHANGE_REVIEW", "CANCEL_REVIEW", "LISTING_REVIEW", "DELIST_REVIEW")
+"""States of a product or a listing in which its venue has to decide."""
+ALL: Final = 100_000
+"""Objects that are looked through for a short name."""
 
 
 class Shown(NamedTuple):
@@ -80,6 +90,44 @@ def _seen(view: View, state: State, sender: Sender, domain: str) -> bool:
     return False
 
 
+def sees_listing(view: View, entry: CatalogEntry, sender: Sender, domain: str) -> bool:
+    """As ``may_see``; the provider sees its own listing however narrow its visibility."""
+    own = view.get(ListingState, entry.id)
+    return may_see(entry, sender, domain) or (own is not None and own.provider == sender.participant)
+
+
+def reachable(view: View, sender: Sender, kind: str, wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Conditions under which everything is found that fits ``wanted`` and that somebody may see."""
+    if sender.kind in ("OPERATOR", "SELF"):
+        return [dict(wanted)]
+    if sender.kind == "PEER":
+        columns = ("consumer_node", "provider_node") if kind in ("negotiation", "agreement", "access") else ()
+        return [where for column in columns for where in _narrowed(wanted, column, (sender.domain,))]
+    if kind == "access":
+        own = [a.id for where in reachable(view, sender, "agreement", {}) for a in view.find(
+            AgreementState, limit=ALL, **where)]  # fmt: skip
+        return _narrowed(wanted, "agreement", tuple(own))
+    if kind == "catalog":
+        return _narrowed(wanted, "visibility", (*sorted(catalog.TOLD), "VENUE"))
+    return [where for column in _OWNED_BY.get(kind, ()) for where in _narrowed(wanted, column, (sender.participant,))]
+
+
+_OWNED_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "participant": ("id",),
+    "product": ("provider",),
+    "listing": ("provider",),
+    "negotiation": ("consumer", "provider"),
+    "agreement": ("consumer", "provider"),
+    "grant": ("holder",),
+}
+"""Kind -> columns that name a participant to whom an object is shown; a kind that is not here is the operator's."""
+
+
+def _narrowed(wanted: Mapping[str, Any], column: str, allowed: tuple[str, ...]) -> list[dict[str, Any]]:
+    left = tuple(set(wanted.get(column, allowed)) & set(allowed))
+    return [{**wanted, column: left}] if left else []
+
+
 # --- one object -----------------------------------------------------------------------------------------------------
 
 
@@ -89,8 +137,10 @@ def show(view: View, sender: Sender, domain: str, kind: str, name: str) -> Shown
     Raises:
         TrustnodeError: VOCABULARY_UNKNOWN, NOT_FOUND, FIELD_FORMAT when a short name fits several.
     """
+    if not name:
+        raise error("FIELD_MISSING", "name an object", field="id")
     for one in _kinds(kind):
-        state = _find(view, sender, domain, one, name)
+        state = find(view, sender, domain, one, name)
         if state is not None:
             return Shown(one, state, tuple(_explaining(view, one, state)))
     raise error("NOT_FOUND", f"no {kind or 'object'} {name[:80]}", kind=kind)
@@ -102,16 +152,28 @@ def _kinds(kind: str) -> tuple[str, ...]:
     return (kind,) if kind else tuple(STATES)
 
 
-def _find(view: View, sender: Sender, domain: str, kind: str, name: str) -> State | None:
+def find(view: View, sender: Sender, domain: str, kind: str, name: str) -> State | None:
+    """An object by identifier, short name or handle; None where there is none for this caller.
+
+    Raises:
+        TrustnodeError: FIELD_FORMAT when a short name fits several.
+    """
     state = view.get(STATES[kind], _full(kind, name, domain))
     if state is not None:
         return state if _seen(view, state, sender, domain) else None
     if len(name) != identifier.SHORT_LENGTH:
         return None
-    found = [one for one in _mine(view, sender, domain, kind) if identifier.short_name(one.id) == name.upper()]
+    mine = [one for where in reachable(view, sender, kind, {}) for one in view.find(STATES[kind], limit=ALL, **where)]
+    found = {one.id: one for one in mine if identifier.short_name(one.id) == name.upper()}
     if len(found) > 1:
-        raise error("FIELD_FORMAT", f"{name} fits {len(found)} objects; use the full identifier", field="id")
-    return found[0] if found else None
+        raise error("FIELD_FORMAT", f"{name} is short for {', '.join(sorted(found))}"[:400], field="id")
+    return next(iter(found.values()), None)
+
+
+def find_agreement(view: View, sender: Sender, domain: str, name: str) -> AgreementState | None:
+    """As ``find``, for an agreement."""
+    found = find(view, sender, domain, "agreement", name)
+    return found if isinstance(found, AgreementState) else None
 
 
 def _full(kind: str, name: str, domain: str) -> str:
@@ -120,11 +182,6 @@ def _full(kind: str, name: str, domain: str) -> str:
     if kind == "product" and "/" not in name:
         return f"{domain}/{name}"
     return name
-
-
-def _mine(view: View, sender: Sender, domain: str, kind: str) -> Iterable[State]:
-    found = view.find(STATES[kind], limit=100_000, order="-changed_at")
-    return (state for state in found if _seen(view, state, sender, domain))
 
 
 def _explaining(view: View, kind: str, state: State) -> Iterable[Document]:
@@ -180,43 +237,84 @@ def listed(
     """A page of objects, newest change first.
 
     Raises:
-        TrustnodeError: VOCABULARY_UNKNOWN, FIELD_FORMAT.
+        TrustnodeError: VOCABULARY_UNKNOWN, FIELD_FORMAT, FIELD_MISSING.
     """
+    count, after = page_size(size), _position(token)
     if filters.get(INBOX) == "true":
-        return _page([(name, state) for name, state in _inbox(view, sender, domain)], view, size, token)
-    found: list[tuple[str, State]] = []
-    for one in _kinds(kind) if kind else ():
-        wanted = _columns(one, filters)
-        found += [(one, s) for s in view.find(STATES[one], limit=100_000, order="-changed_at", **wanted)
-                  if _seen(view, s, sender, domain)]  # fmt: skip
+        waiting = [one for one in _inbox(view, sender, domain) if kind in ("", one[0])]
+        return _page([one for one in waiting if not after or _place(one[1]) < after], view, count)
     if not kind:
         raise error("FIELD_MISSING", f"name a kind: {', '.join(STATES)}", field="kind")
-    return _page(found, view, size, token)
+    (known,) = _kinds(kind)
+    found: list[tuple[str, State]] = []
+    for where in reachable(view, sender, known, _columns(known, filters)):
+        some = view.find(STATES[known], limit=count + 1, order="-changed_at", after=after or "", **where)
+        found += [(known, state) for state in some]
+    return _page(found, view, count)
+
+
+def page_size(asked: int, most: int = MAX_PAGE, usual: int = PAGE) -> int:
+    """How many objects a page has; 0 asks for the usual number.
+
+    Raises:
+        TrustnodeError: FIELD_FORMAT.
+    """
+    if asked < 0:
+        raise error("FIELD_FORMAT", "a page has no negative size", field="page_size")
+    return min(asked or usual, most)
 
 
 def _columns(kind: str, filters: Mapping[str, str]) -> dict[str, Any]:
-    known = set(STATES[kind].__struct_fields__)
+    if len(filters) > MAX_FILTERS:
+        raise error("FIELD_FORMAT", f"at most {MAX_FILTERS} filters", field="filter")
+    known = set(STATES[kind].__struct_fields__) | ({RUNNING} if kind == "access" else set())
     unknown = sorted(set(filters) - known - {INBOX})
     if unknown:
         raise error("VOCABULARY_UNKNOWN", f"a {kind} has no column {unknown[0][:40]!r}", field="filter")
-    return {name: tuple(value.split(",")) for name, value in filters.items() if name in known}
+    wanted = {name: tuple(value.split(",")) for name, value in filters.items() if name not in (INBOX, RUNNING)}
+    if filters.get(RUNNING) == "true":
+        wanted["state"] = tuple(set(wanted.get("state", OPEN_ACCESSES)) & set(OPEN_ACCESSES))
+    return wanted
 
 
-def _page(found: list[tuple[str, State]], view: View, size: int, token: str) -> Page:
-    start = int(token) if token.isascii() and token.isdigit() else 0
-    count = min(size, MAX_PAGE) if size > 0 else PAGE
-    part = found[start : start + count]
-    more = str(start + count) if start + count < len(found) else ""
-    return Page(tuple((kind, s, view.document(s.document) if s.document else None) for kind, s in part), more)
+def _place(state: State) -> tuple[str, str]:
+    """Where an object stands in a list, newest change first."""
+    return state.changed_at, state.id
+
+
+def _position(token: str) -> tuple[str, str] | None:
+    if not token:
+        return None
+    try:
+        changed_at, separator, id = base64.urlsafe_b64decode(token).decode().partition(" ")
+    except ValueError:
+        separator = changed_at = id = ""
+    if not separator:
+        raise error("FIELD_FORMAT", "this is no page token of ours", field="page_token")
+    return changed_at, id
+
+
+def _page(found: Iterable[tuple[str, State]], view: View, count: int) -> Page:
+    """The first ``count`` objects, each once, and where the next page begins."""
+    ordered = sorted({(kind, state.id): (kind, state) for kind, state in found}.values(),
+                     key=lambda one: _place(one[1]), reverse=True)  # fmt: skip
+    part = ordered[:count]
+    last = " ".join(_place(part[-1][1])) if len(ordered) > count else ""
+    token = base64.urlsafe_b64encode(last.encode()).decode()
+    return Page(tuple((kind, s, view.document(s.document) if s.document else None) for kind, s in part), token)
 
 
 def _inbox(view: View, sender: Sender, domain: str) -> Iterable[tuple[str, State]]:
-    """What waits for somebody: negotiations for a participant, applications of venues for the operator."""
-    for state in view.find(NegotiationState, state=("REQUESTED", "OFFERED", "ACCEPTED", "AGREED"), limit=10_000):
-        held_here = sender.kind == "OPERATOR" and state.waits_for.startswith(f"spiffe://{domain}/")
-        if state.waits_for and (state.waits_for == sender.participant or held_here):
-            yield "negotiation", state
+    """What waits for somebody: negotiations for a participant, applications and reviews for the operator."""
+    for where in reachable(view, sender, "negotiation", {"state": ("REQUESTED", "OFFERED", "ACCEPTED", "AGREED")}):
+        for state in view.find(NegotiationState, limit=10_000, **where):
+            ours = f"{state.waits_for}/".startswith((f"spiffe://{domain}/", f"{domain}/"))
+            held_here = sender.kind == "OPERATOR" and ours
+            if state.waits_for and (state.waits_for == sender.participant or held_here):
+                yield "negotiation", state
     if sender.kind == "OPERATOR":
+        yield from (("product", one) for one in view.find(ProductState, state=IN_REVIEW, limit=10_000))
+        yield from (("listing", one) for one in view.find(ListingState, state=IN_REVIEW, limit=10_000))
         for peering in view.find(PeeringState, state="APPLIED", limit=10_000):
             if peering.applied_by != domain:
                 yield "peering", peering
@@ -257,6 +355,8 @@ async def watch(
     Raises:
         TrustnodeError: As ``show``.
     """
+    if not 0 < len(ids) <= MAX_WATCHED:
+        raise error("FIELD_MISSING", f"name 1 to {MAX_WATCHED} objects", field="ids")
     told: dict[str, int] = dict.fromkeys(ids, after)
 
     def look(view: View) -> list[tuple[str, Shown]]:
@@ -267,9 +367,3 @@ async def watch(
         for name, shown in await venue.store.read(look):
             told[name] = shown.state.version
             yield shown
-
-
-async def until_changed(changes: Changes, query: Callable[[], Any]) -> AsyncIterator[Any]:
-    """Results of a query, after every commit."""
-    async for _ in changes.each():
-        yield await query()

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from trustnode.app import access, explain
+from trustnode.app import access, explain, reading
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import AccessRequest, AccessState, Query
 from trustnode.core.document import decode
@@ -28,6 +28,8 @@ def methods(venue: Venue) -> tuple[Method, ...]:
 
     async def explain_access(call: Call, request: pb.ExplainAccessRequest) -> pb.ExplainAccessResponse:
         sender = sender_of(call, venue)
+        if not request.WhichOneof("subject"):
+            raise error("FIELD_MISSING", "name an agreement or an offer", field="subject")
         asked = _of_agreement if request.HasField("agreement") else _of_offer
         return pb.ExplainAccessResponse(explanation=await asked(venue, sender, request))
 
@@ -37,13 +39,17 @@ def methods(venue: Venue) -> tuple[Method, ...]:
         return pb.ReadResponse(result=result_of(answer))
 
     async def get_receipt(call: Call, request: pb.GetReceiptRequest) -> pb.GetReceiptResponse:
-        state, receipt = await access.receipt_of(venue, sender_of(call, venue), request.access)
+        sender = sender_of(call, venue)
+        found = await venue.store.read(
+            lambda view: reading.show(view, sender, venue.domain, "access", request.access).state.id
+        )
+        state, receipt = await access.receipt_of(venue, sender, found)
         return _receipt_response(state, receipt)
 
     return (
         Method(
             name=SERVICE + "ExplainAccess", request=pb.ExplainAccessRequest, response=pb.ExplainAccessResponse,
-            handler=explain_access, audiences=only("CLIENT", "OPERATOR"),
+            handler=explain_access, audiences=only("CLIENT"),
         ),
         Method(
             name=SERVICE + "Read", request=pb.ReadRequest, response=pb.ReadResponse, handler=read,
@@ -97,22 +103,24 @@ async def _of_agreement(venue: Venue, sender: Sender, request: pb.ExplainAccessR
 
 async def _of_offer(venue: Venue, sender: Sender, request: pb.ExplainAccessRequest) -> access_pb2.Explanation:
     named = request.offer
-    origin, document = await venue.store.read(lambda view: explain.find_offer(view, named.product, named.offer))
+    origin, document = await venue.store.read(
+        lambda view: explain.find_offer(view, named.product, named.offer, sender, venue.domain)
+    )
     if origin != venue.domain:
         return await venue.peers.get(origin).explain(
             offer_sha256=document.digest, consumer=sender.participant, purpose=request.purpose, sql=request.sql,
             parameters_json=request.parameters_json, timeout_s=EXPLAIN_S,
         )  # fmt: skip
     return await explain_offer(
-        venue, document.digest, sender.participant, request.purpose, request.sql, request.parameters_json
+        venue, sender, document.digest, sender.participant, request.purpose, request.sql, request.parameters_json
     )
 
 
 async def explain_offer(
-    venue: Venue, digest: str, consumer: str, purpose: str, sql: str, parameters_json: str
+    venue: Venue, sender: Sender, digest: str, consumer: str, purpose: str, sql: str, parameters_json: str
 ) -> access_pb2.Explanation:
     """Explain one of our offers to a consumer."""
-    offer = await venue.store.read(lambda view: explain.offer_by_digest(view, digest))
+    offer = await venue.store.read(lambda view: explain.offer_on_sale(view, digest, sender, venue.domain))
     subject, key = explain.subject_of_offer(offer, consumer), explain.asker_of(venue, consumer)
     return explanation_of(await explain.explain(venue, subject, key, purpose, query_of(sql, parameters_json)))
 

@@ -16,6 +16,7 @@ from trustnode.app.venue import Venue
 from trustnode.core import clock, invitation
 from trustnode.core.document import Document
 from trustnode.core.participant import Invitation, ParticipantState, check_roles
+from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError, error
 from trustnode.rpc.conversion import object_of_answer, set_time
 from trustnode.rpc.dispatch import Call
@@ -42,8 +43,8 @@ class Running(Protocol):
     async def reload(self) -> tuple[str, ...]:
         """Take over a newer card and a new certificate."""
 
-    def drain(self, grace_s: float) -> int:
-        """Begin to stop; returns the streams that still run."""
+    def drain(self, grace_s: float | None) -> int:
+        """Begin to stop, with that many seconds for running streams; returns how many there are."""
 
     def apply_later(self, domain: str, agreement: Document) -> None:
         """Hand an application to another venue until it has it."""
@@ -78,13 +79,13 @@ def methods(venue: Venue, running: Running) -> tuple[Method, ...]:
         return await _invited(venue, request)
 
     async def try_peer(_call: Call, request: pb.TestPeerRequest) -> pb.TestPeerResponse:
-        return await _tested(venue, request.trust_domain)
+        return await _tested(venue, request.trust_domain, running.status().silent_since(request.trust_domain))
 
     async def reload(_call: Call, _request: pb.ReloadNodeRequest) -> pb.ReloadNodeResponse:
         return pb.ReloadNodeResponse(changed=await running.reload())
 
     async def drain(_call: Call, request: pb.DrainNodeRequest) -> pb.DrainNodeResponse:
-        return pb.DrainNodeResponse(streams=running.drain(request.grace.ToTimedelta().total_seconds()))
+        return pb.DrainNodeResponse(streams=running.drain(_grace_s(request)))
 
     async def check_store(_call: Call, _request: pb.CheckStoreRequest) -> pb.CheckStoreResponse:
         return await _checked(venue)
@@ -174,19 +175,36 @@ async def _invited(venue: Venue, request: pb.InviteParticipantRequest) -> pb.Inv
     return response
 
 
-async def _tested(venue: Venue, domain: str) -> pb.TestPeerResponse:
-    """A handshake with the peer's roots and name, and one question to its health service."""
-    response, started = pb.TestPeerResponse(), time.perf_counter()
+def _grace_s(request: pb.DrainNodeRequest) -> float | None:
+    """Seconds for running streams; None: as the settings say."""
+    if not request.HasField("grace"):
+        return None
+    seconds: float = request.grace.ToTimedelta().total_seconds()
+    if seconds < 0:
+        raise error("FIELD_FORMAT", "a time to wait is not negative", field="grace")
+    return seconds
+
+
+async def _tested(venue: Venue, domain: str, silent_since: str) -> pb.TestPeerResponse:
+    """What we hold of a peer, a handshake with its roots and name and one question to its health service, its lanes."""
+    state = await venue.store.read(lambda view: view.get(PeeringState, domain))
+    if state is None:
+        raise error("NOT_FOUND", f"no peering with {domain[:80]}; see: trustnode peer list")
+    response = pb.TestPeerResponse()
+    response.checks.add(name="card", ok=True, detail=f"version {state.card_version}, {state.address}")
+    step = "" if state.state == "APPROVED" else f"See: trustnode peer show {domain}"
+    response.checks.add(name="peering", ok=not step, detail=state.state, next_step=step)
+    started = time.perf_counter()
     try:
-        peer = venue.peers.get(domain)
-        response.checks.add(name="card", ok=True, detail=", ".join(peer.channel.target.addresses))
-        await peer.check_health(timeout_s=TEST_S)
+        await venue.peers.get(domain).check_health(timeout_s=TEST_S)
     except TrustnodeError as refusal:
         response.checks.add(name="answer", ok=False, detail=refusal.message, next_step=refusal.next_step)
         return response
     seconds = time.perf_counter() - started
     response.checks.add(name="answer", ok=True, detail=f"SERVING after {seconds * 1000:.0f} ms")
     response.round_trip.FromMilliseconds(round(seconds * 1000))
+    detail = f"silent since {silent_since}" if silent_since else "answered"
+    response.checks.add(name="lanes", ok=not silent_since, detail=detail)
     return response
 
 
@@ -204,7 +222,13 @@ async def _checked(venue: Venue) -> pb.CheckStoreResponse:
 async def _backed_up(venue: Venue, path: Path) -> pb.BackupStoreResponse:
     if not path.is_absolute():
         raise error("FIELD_FORMAT", "name the file by its whole path", field="path")
-    entries = venue.store.head().size
-    await asyncio.to_thread(check.backup, venue.store.path, path)
-    copy = await asyncio.to_thread(path.read_bytes)
-    return pb.BackupStoreResponse(size_bytes=len(copy), sha256=hashlib.sha256(copy).digest(), entries=entries)
+    return await asyncio.to_thread(_copied, venue.store.path, path)
+
+
+def _copied(store: Path, path: Path) -> pb.BackupStoreResponse:
+    if not path.parent.is_dir():
+        raise error("FIELD_FORMAT", f"there is no folder {path.parent}", field="path")
+    head = check.backup(store, path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return pb.BackupStoreResponse(size_bytes=path.stat().st_size, sha256=digest, entries=head.size)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from trustnode.app import catalog, explain
+from trustnode.app import catalog, explain, reading
 from trustnode.app.follower import Follower
 from trustnode.app.venue import Sender, Venue
-from trustnode.core.catalog import CatalogEntry, ProductState, Registration
+from trustnode.core.catalog import CatalogEntry, CatalogRecord, ProductState, Registration
 from trustnode.core.contract import Offer
 from trustnode.core.document import Document, decode
-from trustnode.core.participant import ParticipantState
-from trustnode.core.peering import PeeringState
+from trustnode.core.peering import PeeringState, check_scope
 from trustnode.errors import error
 from trustnode.rpc.conversion import sender_of, set_time
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.methods import Method, only
-from trustnode.store.search import Query
+from trustnode.store.search import MAX_QUERY_CHARACTERS, Query
 from trustnode.store.unit import View
 from trustnode.v1 import catalog_pb2
 from trustnode.v1 import catalog_service_pb2 as pb
+from trustnode.vocabulary import NAMES
 from trustnode.wire.convert import document_to_proto
 
 SERVICE: Final = "/trustnode.v1.CatalogService/"
-PAGE: Final = 50
-MAX_PAGE: Final = 200
+MAX_TOKEN_DIGITS: Final = 19
 STALE_S: Final = 10.0
 """A hit from a venue that was silent this long is shown stale."""
 
@@ -34,11 +33,12 @@ def methods(venue: Venue, follower: Follower) -> tuple[Method, ...]:
 
     async def search(call: Call, request: pb.SearchListingsRequest) -> pb.SearchListingsResponse:
         query = _query(request, sender_of(call, venue), venue)
-        response = await venue.store.read(lambda view: _found(view, query, venue, follower))
-        for peering in await venue.store.read(lambda view: view.find(PeeringState, state=("APPROVED", "SUSPENDED"))):
-            if "CATALOG" in peering.scopes and follower.age_s(peering.id) > STALE_S:
-                silent = response.not_asked.add(venue=peering.id)
-                set_time(silent.since, follower.silent_since(peering.id))
+        silent = await venue.store.read(lambda view: _silent(view, follower))
+        if silent and request.all_venues:
+            raise error("PEER_UNREACHABLE", f"listings of {', '.join(silent)} may be missing", venues=",".join(silent))
+        response = await venue.store.read(lambda view: _found(view, query, follower))
+        for domain in silent:
+            set_time(response.not_asked.add(venue=domain).since, follower.silent_since(domain))
         set_time(response.answered_at, venue.clock.now())
         return response
 
@@ -48,8 +48,9 @@ def methods(venue: Venue, follower: Follower) -> tuple[Method, ...]:
         set_time(response.answered_at, venue.clock.now())
         return response
 
-    async def resolve(_call: Call, request: pb.ResolveIdentifierRequest) -> pb.ResolveIdentifierResponse:
-        return await venue.store.read(lambda view: _resolved(view, request.identifier, venue))
+    async def resolve(call: Call, request: pb.ResolveIdentifierRequest) -> pb.ResolveIdentifierResponse:
+        sender = sender_of(call, venue)
+        return await venue.store.read(lambda view: _resolved(view, request.identifier, sender, venue))
 
     readers = only("CLIENT", "OPERATOR")
     return (
@@ -70,19 +71,36 @@ def methods(venue: Venue, follower: Follower) -> tuple[Method, ...]:
 
 def _query(request: pb.SearchListingsRequest, sender: Sender, venue: Venue) -> Query:
     local = sender.kind == "OPERATOR" or sender.domain == venue.domain
+    _check_word("DataLevel", request.level, "level")
+    _check_word("DataCategory", request.category, "category")
+    if len(request.query) > MAX_QUERY_CHARACTERS:
+        raise error("FIELD_TOO_LONG", f"a search has at most {MAX_QUERY_CHARACTERS} characters", field="query")
     token = request.page_token
+    if token and not (token.isascii() and token.isdigit() and len(token) < MAX_TOKEN_DIGITS):
+        raise error("FIELD_FORMAT", "this is no page token of ours", field="page_token")
     return Query(
         viewer=catalog.VENUE_VIEWER if local else "*",
         text=request.query,
         levels=(request.level,) if request.level else (),
         categories=(request.category,) if request.category else (),
         venues=(request.venue,) if request.venue else (),
-        before=int(token) if token.isascii() and token.isdigit() else 0,
-        limit=min(request.page_size, MAX_PAGE) if request.page_size > 0 else PAGE,
+        before=int(token or 0),
+        limit=reading.page_size(request.page_size),
     )
 
 
-def _found(view: View, query: Query, venue: Venue, follower: Follower) -> pb.SearchListingsResponse:
+def _check_word(kind: str, word: str, field: str) -> None:
+    if word and word not in NAMES[kind]:
+        raise error("VOCABULARY_UNKNOWN", f"{word[:40]!r} is not one of {', '.join(sorted(NAMES[kind]))}", field=field)
+
+
+def _silent(view: View, follower: Follower) -> list[str]:
+    """Venues whose listings may be missing from an answer, or old."""
+    peers = view.find(PeeringState, state=("APPROVED", "SUSPENDED"))
+    return [peer.id for peer in peers if "CATALOG" in peer.scopes and follower.age_s(peer.id) > STALE_S]
+
+
+def _found(view: View, query: Query, follower: Follower) -> pb.SearchListingsResponse:
     found = view.search(query)
     response = pb.SearchListingsResponse(next_page_token=str(found.next) if found.next else "")
     for hit in found.hits:
@@ -93,7 +111,6 @@ def _found(view: View, query: Query, venue: Venue, follower: Follower) -> pb.Sea
         _, domain, lane = name.split("/")
         if lane == "CATALOG":
             response.feeds.add(origin=domain, seq=int(value))
-    del venue
     return response
 
 
@@ -123,7 +140,7 @@ def _supporting(view: View, entry: CatalogEntry) -> list[Document]:
 def _verification(entry: CatalogEntry, follower: Follower) -> catalog_pb2.Verification:
     if entry.verification == "INTRODUCED":
         return catalog_pb2.VERIFICATION_INTRODUCED
-    told_by = entry.path[0] if entry.path else entry.origin
+    told_by = entry.path[-1] if entry.path else entry.origin
     is_own = not entry.path and follower.is_own(entry.origin)
     if not is_own and follower.age_s(told_by) > STALE_S:
         return catalog_pb2.VERIFICATION_STALE
@@ -133,9 +150,10 @@ def _verification(entry: CatalogEntry, follower: Follower) -> catalog_pb2.Verifi
 def _described(
     view: View, request: pb.DescribeListingRequest, sender: Sender, venue: Venue, follower: Follower
 ) -> pb.DescribeListingResponse:
-    entry = catalog.entry_of(view, _handle(view, request.product))
-    local = sender.kind == "OPERATOR" or sender.domain == venue.domain
-    if entry is None or not (entry.visibility in catalog.TOLD or (entry.visibility == "VENUE" and local)):
+    if not request.product:
+        raise error("FIELD_MISSING", "name a product", field="product")
+    entry = _entry(view, request.product)
+    if entry is None or not reading.sees_listing(view, entry, sender, venue.domain):
         raise error("NOT_FOUND", f"no listing {request.product[:80]} is known here")
     response = pb.DescribeListingResponse(listing=listing_of(view, entry, follower))
     registration = view.document(entry.registration)
@@ -143,6 +161,8 @@ def _described(
         offer = decode(document, Offer)
         if registration is not None and request.offer in ("", offer.name):
             response.offers.append(_offer(venue, document, offer, decode(registration, Registration)))
+    if request.offer and not response.offers:
+        raise error("NOT_FOUND", f"{entry.product} has no offer {request.offer[:80]}", field="offer")
     return response
 
 
@@ -174,29 +194,55 @@ def term_of(term: explain.ShownTerm) -> catalog_pb2.Term:
     return shown
 
 
-def _handle(view: View, name: str) -> str:
-    """A handle, or the handle behind a product identifier."""
+def _entry(view: View, name: str) -> CatalogEntry | None:
+    """The listing by handle, by its own identifier, or by that of its product."""
     if "/" in name:
-        return name
-    found = view.find(ProductState, product_id=name, limit=1)
-    return found[0].id if found else name
+        return catalog.entry_of(view, name)
+    own = view.find(ProductState, product_id=name, limit=1)
+    return catalog.entry_of(view, own[0].id) if own else view.get(CatalogEntry, name)
 
 
-def _resolved(view: View, identifier: str, venue: Venue) -> pb.ResolveIdentifierResponse:
-    by_handle = view.get(ProductState, identifier) if "/" in identifier else None
-    product = by_handle or next(iter(view.find(ProductState, product_id=identifier, limit=1)), None)
-    document = view.document(product.document) if product and product.document else None
-    if product is None or document is None:
-        raise error("NOT_FOUND", f"no product {identifier[:80]} is registered here")
-    response = pb.ResolveIdentifierResponse(
-        kind="product",
-        identifier=product.product_id,
-        handle=product.id,
-        origin=venue.domain,
+def _resolved(view: View, identifier: str, sender: Sender, venue: Venue) -> pb.ResolveIdentifierResponse:
+    """What an identifier stands for: a venue, a product of ours, or one that we know from its listing.
+
+    A product that is on sale nowhere is its provider's business; to others it does not exist.
+    """
+    if sender.kind == "PEER":
+        check_scope(view.get(PeeringState, sender.domain), "CATALOG")
+    if not identifier:
+        raise error("IDENTIFIER_INVALID", "name an identifier or a handle", field="identifier")
+    card = venue.keyring.cards.get(identifier)
+    if card is not None and sender.kind != "PEER":
+        return pb.ResolveIdentifierResponse(
+            kind="venue", identifier=identifier, origin=identifier, document=document_to_proto(card.document)
+        )
+    found = _product(view, identifier, sender, venue)
+    document = view.document(found.registration) if found else None
+    if found is None or document is None:
+        raise error("NOT_FOUND", f"no product {identifier[:80]} is known here")
+    return pb.ResolveIdentifierResponse(
+        kind="product", identifier=found.identifier, handle=found.handle, origin=found.handle.partition("/")[0],
         document=document_to_proto(document),
-    )
-    key = view.get(ParticipantState, product.provider)
-    supporting = view.document(key.document) if key else None
-    if supporting is not None:
-        response.supporting.append(document_to_proto(supporting))
-    return response
+        supporting=[document_to_proto(one) for one in catalog.provider_key(view, [document])],
+    )  # fmt: skip
+
+
+class _Product(NamedTuple):
+    """A product as this node knows it."""
+
+    identifier: str
+    handle: str
+    registration: str
+
+
+def _product(view: View, identifier: str, sender: Sender, venue: Venue) -> _Product | None:
+    handle = identifier if "/" in identifier else ""
+    own = view.get(ProductState, handle) if handle else next(
+        iter(view.find(ProductState, product_id=identifier, limit=1)), None)  # fmt: skip
+    if own is not None and reading.may_see(own, sender, venue.domain):
+        return _Product(own.product_id, own.id, own.document)
+    entry = catalog.entry_of(view, own.id if own else handle)
+    record = view.document(entry.document) if entry and reading.may_see(entry, sender, venue.domain) else None
+    if entry is None or record is None:
+        return None
+    return _Product(decode(record, CatalogRecord).product_id, entry.product, entry.registration)

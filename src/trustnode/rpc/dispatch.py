@@ -173,7 +173,8 @@ class Dispatcher(grpc.GenericRpcHandler):
         unknown = progress.method_name == UNKNOWN and failure.reason == "VERSION_UNSUPPORTED"
         code = grpc.StatusCode.UNIMPLEMENTED if unknown else code_of(failure)
         self._write_line(progress, code.name, failure.reason, failure.message)
-        trailing = ((DETAILS_KEY, details_of(_public(failure), code)),)
+        # What a handler set stands beside the error: a stream that was cut still has its receipt.
+        trailing = (*_trailing(context), (DETAILS_KEY, details_of(_public(failure), code)))
         await context.abort(code, message_of(_public(failure)), trailing)
 
     async def _serve(self, method: Method | None, context: Context, progress: _Progress) -> bytes | None:
@@ -282,6 +283,10 @@ def _bounded_metadata(context: Context) -> dict[str, str | bytes]:
     if sum(len(key) + len(value) + 32 for key, value in pairs) > MAX_METADATA_BYTES:
         raise error("FIELD_TOO_LONG", f"metadata of a call has at most {MAX_METADATA_BYTES} bytes", field="metadata")
     return dict(pairs)
+
+
+def _trailing(context: Context) -> tuple[tuple[str, str | bytes], ...]:
+    return tuple((key, value) for key, value in context.trailing_metadata() or ())
 
 
 def _source(peer: str) -> str:

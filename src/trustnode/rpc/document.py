@@ -17,7 +17,6 @@ from trustnode.v1 import document_service_pb2 as pb
 from trustnode.wire.convert import document_from_proto, document_to_proto, documents_from_proto
 
 SERVICE: Final = "/trustnode.v1.DocumentService/"
-MAX_WATCHED: Final = 256
 
 
 def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
@@ -50,8 +49,8 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
         return pb.ListObjectsResponse(objects=objects, next_page_token=page.next_token)
 
     async def watch_objects(call: Call, request: pb.WatchObjectsRequest) -> AsyncIterator[pb.WatchObjectsResponse]:
-        ids = list(request.ids)[:MAX_WATCHED]
-        found = reading.watch(venue, changes, sender_of(call, venue), request.kind, ids, request.after_version)
+        sender, ids = sender_of(call, venue), tuple(request.ids)
+        found = reading.watch(venue, changes, sender, request.kind, ids, request.after_version)
         async for shown in found:
             yield pb.WatchObjectsResponse(object=object_of(shown.kind, shown.state))
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
 import msgspec
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 
 from trustnode.app import access, handles
 from trustnode.app.venue import Sender, Venue
 from trustnode.arrow import flight_pb2 as pb
+from trustnode.arrow import flight_sql_pb2
 from trustnode.core.access import AccessHeader
 from trustnode.errors import TrustnodeError, error
 from trustnode.rpc.access import is_ours
@@ -27,6 +30,7 @@ from trustnode.wire.convert import Ticket, document_to_bytes, ticket_from_bytes
 
 SERVICE: Final = "/arrow.flight.protocol.FlightService/"
 HEADER: Final = "trustnode-access-bin"
+TYPE_PREFIX: Final = "type.googleapis.com/"
 RECEIPT: Final = "trustnode-receipt-bin"
 
 
@@ -37,8 +41,9 @@ def methods(venue: Venue, issued: handles.Handles) -> tuple[Method, ...]:
         sender = sender_of(call, venue)
         ticket = await issued.redeem(call.caller, request.ticket) or ticket_from_bytes(request.ticket)
         work = access.serve if is_ours(venue, ticket) else access.broker
-        async for frame in _streamed(call, venue, sender, ticket, work):
-            yield frame
+        async with contextlib.aclosing(_streamed(call, venue, sender, ticket, work)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def get_flight_info(call: Call, request: pb.FlightDescriptor) -> pb.FlightInfo:
         agreement, sql = asked(call, request)
@@ -96,10 +101,36 @@ def asked(call: Call, descriptor: pb.FlightDescriptor) -> tuple[str, str]:
         return descriptor.path[0], descriptor.path[1]
     agreement = call.metadata.get("trustnode-agreement", "")
     if descriptor.type == pb.FlightDescriptor.CMD and isinstance(agreement, str) and agreement:
-        return agreement, handles.sql_of(descriptor.cmd)
+        return agreement, sql_of(descriptor.cmd)
     raise error(
         "FIELD_MISSING", "ask by path [agreement, sql], or by command with header trustnode-agreement", field="path"
     )
+
+
+def sql_of(command: bytes) -> str:
+    """The SQL of a ``CommandStatementQuery`` packed in ``google.protobuf.Any``; plain text is taken as SQL.
+
+    Raises:
+        TrustnodeError: MESSAGE_UNPARSABLE, VERSION_UNSUPPORTED.
+    """
+    packed, query = any_pb2.Any(), flight_sql_pb2.CommandStatementQuery()
+    try:
+        packed.ParseFromString(command)
+        if not packed.type_url.startswith(TYPE_PREFIX):
+            return _plain(command)
+        if packed.Unpack(query) and not query.HasField("transaction_id"):
+            return str(query.query)
+    except DecodeError:
+        return _plain(command)
+    name = packed.type_url.removeprefix(TYPE_PREFIX)[:80]
+    raise error("VERSION_UNSUPPORTED", f"{name} is not served as it was sent; send CommandStatementQuery", field="cmd")
+
+
+def _plain(command: bytes) -> str:
+    try:
+        return command.decode()
+    except UnicodeDecodeError:
+        raise error("MESSAGE_UNPARSABLE", "a command is a CommandStatementQuery, or SQL as text", field="cmd") from None
 
 
 class Handover:
@@ -128,7 +159,7 @@ class Handover:
                 taken.set_result(None)
 
 
-async def _streamed(call: Call, venue: Venue, sender: Sender, ticket: Ticket, work: Any) -> AsyncIterator[bytes]:
+async def _streamed(call: Call, venue: Venue, sender: Sender, ticket: Ticket, work: Any) -> AsyncGenerator[bytes, None]:
     """Run a read beside the transport; the receipt goes into the trailers however it ended."""
     handover = Handover()
 

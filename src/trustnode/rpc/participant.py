@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,8 @@ from trustnode.wire.convert import document_from_proto, document_to_proto
 
 SERVICE: Final = "/trustnode.v1.ParticipantService/"
 USED_PREFIX: Final = "invitation-used/"
+"""Settings: digest of the two keys that an invitation was used for."""
+USED: Final = "this invitation was used, or never given; ask your venue for another one"
 
 
 def methods(venue: Venue) -> tuple[Method, ...]:
@@ -27,11 +30,14 @@ def methods(venue: Venue) -> tuple[Method, ...]:
     async def enrol(call: Call, request: pb.EnrolParticipantRequest) -> pb.EnrolParticipantResponse:
         document = document_from_proto(request.participant_key)
         value = decode(document, ParticipantKey)
-        await venue.store.read(lambda view: _check_invited(view, venue, value, call.caller.name))
+        # Both keys: whoever finds a used invitation must not get a certificate for a key document that others know.
+        keys = hashlib.sha256(request.csr_der + bytes.fromhex(document.digest)).hexdigest()
+        await venue.store.read(lambda view: _check_invited(view, venue, value, keys, call.caller.name))
         chain = venue.issuer.client_chain(request.csr_der, value.participant)
         signed = cosign(document, venue.evidence)
+        venue.keyring.check_participant_key(signed, venue.clock.now())
+        await venue.store.write(_used(call.caller.name, keys), event_id="", returns=str)
         answer = await _take_in(venue, signed, value)
-        await venue.store.write(_used(call.caller.name), event_id="", returns=str)
         return pb.EnrolParticipantResponse(
             certificate_chain_pem=chain.decode(), participant_key=document_to_proto(signed),
             card=document_to_proto(venue.keyring.cards[venue.domain].document), participant=object_of_answer(answer),
@@ -63,13 +69,18 @@ def methods(venue: Venue) -> tuple[Method, ...]:
     )  # fmt: skip
 
 
-def _check_invited(view: View, venue: Venue, value: ParticipantKey, invitation: str) -> None:
+def _check_invited(view: View, venue: Venue, value: ParticipantKey, keys: str, invitation: str) -> None:
     """The key document says what the invitation said, and the invitation is open (protocol 1.2)."""
     state = view.get(ParticipantState, value.participant)
-    if state is None or not state.invited_until or view.setting(USED_PREFIX + invitation):
-        raise error("IDENTITY_UNKNOWN", "this invitation was used, or never given; ask your venue for another one")
+    used = view.setting(USED_PREFIX + invitation)
+    if state is None or used not in ("", keys):
+        raise error("IDENTITY_UNKNOWN", USED)
     if view.setting(f"invitation/{invitation}") != value.participant:
         raise error("IDENTITY_WRONG_DOMAIN", "this invitation is for somebody else")
+    if used and state.state == "ENROLLED":
+        return  # the same request again: its answer was lost on the way
+    if not state.invited_until:
+        raise error("IDENTITY_UNKNOWN", USED)
     if state.invited_until < venue.clock.now():
         raise error("IDENTITY_EXPIRED", "this invitation has ended; ask your venue for another one")
     if (value.title, value.roles) != (state.title, state.roles) or value.iss != venue.domain:
@@ -86,9 +97,13 @@ async def _take_in(venue: Venue, signed: Document, value: ParticipantKey) -> Ans
     return await submit(venue, venue.self_sender, signed)
 
 
-def _used(invitation: str) -> Callable[[Tx], str]:
+def _used(invitation: str, keys: str) -> Callable[[Tx], str]:
+    """Unit: the invitation belongs to these two keys from now on, and to no others."""
+
     def unit(tx: Tx) -> str:
-        tx.set_setting(USED_PREFIX + invitation, tx.now)
+        if tx.setting(USED_PREFIX + invitation) not in ("", keys):
+            raise error("IDENTITY_UNKNOWN", USED)
+        tx.set_setting(USED_PREFIX + invitation, keys)
         return invitation
 
     return unit

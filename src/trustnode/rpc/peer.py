@@ -28,6 +28,9 @@ SERVICE: Final = "/trustnode.v1.PeerService/"
 LANES: Final = {pb.LANE_CONTROL: "CONTROL", pb.LANE_CATALOG: "CATALOG"}
 LINES: Final = 64
 """Feed lines in one answer."""
+ANSWER_BYTES: Final = 1024 * 1024
+"""Documents in one answer; a single line may pass it."""
+NONCE_BYTES: Final = range(8, 33)
 
 
 def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
@@ -93,13 +96,13 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
 async def _explained(venue: Venue, call: Call, request: pb.PeerServiceExplainAccessRequest) -> access_pb2.Explanation:
     sender = sender_of(call, venue)
     state = await venue.store.read(lambda view: view.get(PeeringState, sender.domain))
-    check_scope(state, "CATALOG")
+    check_scope(state, "CONTRACT" if request.HasField("offer_sha256") else "ACCESS")
     if domain_of(request.consumer) != sender.domain:
         raise error("IDENTITY_WRONG_DOMAIN", "a venue asks for its own participants")
     if request.HasField("offer_sha256"):
         digest = request.offer_sha256
         return await explain_offer(
-            venue, digest, request.consumer, request.purpose, request.sql, request.parameters_json
+            venue, sender, digest, request.consumer, request.purpose, request.sql, request.parameters_json
         )
     agreement, value, terms = await explain.of_agreement(venue, sender, request.agreement)
     if agreement.consumer != request.consumer:
@@ -120,10 +123,8 @@ async def _followed(
     if first is None or first.lane not in LANES:
         raise error("FIELD_MISSING", "name a lane first", field="lane")
     lane, seen = LANES[first.lane], first.after
-    state = await venue.store.read(lambda view: view.get(PeeringState, audience))
-    check_scope(state, "CATALOG" if lane == "CATALOG" else "")
-    waiting: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=64)
-    waiting.put_nowait(first.nonce)
+    waiting: asyncio.Queue[bytes] = asyncio.Queue(maxsize=64)
+    waiting.put_nowait(_nonce(first))
     tasks = [asyncio.ensure_future(_nonces(requests, waiting)), asyncio.ensure_future(_woken(changes, waiting))]
     try:
         while True:
@@ -131,38 +132,60 @@ async def _followed(
             lines, head = await venue.store.read(_lane(lane, audience, seen))
             seen = lines[-1].seq if lines else seen
             if lines or nonce:
-                yield _answer(first.lane, nonce or b"", head, lines)
-            if len(lines) == LINES:
+                yield _answer(first.lane, nonce, head, lines)
+            if lines and seen < head[0]:
                 _put(waiting, b"")
             if tasks[0].done():
+                tasks[0].result()
                 return
     finally:
         for task in tasks:
             task.cancel()
 
 
-async def _nonces(requests: AsyncIterator[pb.FollowFeedRequest], waiting: asyncio.Queue[bytes | None]) -> None:
-    async for request in requests:
-        await waiting.put(request.nonce[:64])
-    await waiting.put(b"")
+def _nonce(request: pb.FollowFeedRequest) -> bytes:
+    if len(request.nonce) not in NONCE_BYTES:
+        raise error("FIELD_FORMAT", "a nonce has 8 to 32 bytes", field="nonce")
+    return request.nonce
 
 
-async def _woken(changes: reading.Changes, waiting: asyncio.Queue[bytes | None]) -> None:
+async def _nonces(requests: AsyncIterator[pb.FollowFeedRequest], waiting: asyncio.Queue[bytes]) -> None:
+    try:
+        async for request in requests:
+            await waiting.put(_nonce(request))
+    finally:
+        _put(waiting, b"")
+
+
+async def _woken(changes: reading.Changes, waiting: asyncio.Queue[bytes]) -> None:
     async for _ in changes.each():
         _put(waiting, b"")
 
 
-def _put(waiting: asyncio.Queue[bytes | None], value: bytes) -> None:
+def _put(waiting: asyncio.Queue[bytes], value: bytes) -> None:
     """A wake-up that finds the queue full is not needed: the reader looks anyway."""
     if not waiting.full():
         waiting.put_nowait(value)
 
 
 def _lane(lane: str, audience: str, after: int) -> Any:
+    """Query: the next lines of a lane and its head, while the peering opens it."""
+
     def query(view: View) -> tuple[list[FeedLine], tuple[int, str]]:
-        return view.feed(lane, audience, after, LINES), view.feed_head(lane, audience)
+        check_scope(view.get(PeeringState, audience), "CATALOG" if lane == "CATALOG" else "")
+        return _bounded(view.feed(lane, audience, after, LINES)), view.feed_head(lane, audience)
 
     return query
+
+
+def _bounded(lines: list[FeedLine]) -> list[FeedLine]:
+    """As many lines as one answer carries, at least one."""
+    size = 0
+    for count, line in enumerate(lines):
+        size += sum(len(document.payload) for document in line.documents)
+        if count and size > ANSWER_BYTES:
+            return lines[:count]
+    return lines
 
 
 def _answer(lane: int, nonce: bytes, head: tuple[int, str], lines: list[FeedLine]) -> pb.FollowFeedResponse:

@@ -99,13 +99,14 @@ class Table(Generic[S]):
         return values
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a table lives as long as the process)
-    def find(self, filters: tuple[tuple[str, bool], ...], order: str, *, after: bool) -> str:
+    def find(self, filters: tuple[tuple[str, bool], ...], order: str, *, after: bool, by_value: bool = False) -> str:
         """The statement that lists rows.
 
         Args:
             filters: (column, whether the value is a set) for each condition, in the order of the bound values.
             order: Column to sort by, with ``-`` before it for the largest first; ties are broken by id.
             after: Whether the page starts after a row whose id is bound twice behind the filters.
+            by_value: Whether the first of these two is the value of ``order`` instead.
         """
         name, descending = order.removeprefix("-"), order.startswith("-")
         for column in (name, *(column for column, _ in filters)):
@@ -117,7 +118,8 @@ class Table(Generic[S]):
         ]
         way, compare = ("desc", "<") if descending else ("asc", ">")
         if after:
-            conditions.append(f'("{name}", "id") {compare} ((select "{name}" from "{self.name}" where "id" = ?), ?)')
+            value = "?" if by_value else f'(select "{name}" from "{self.name}" where "id" = ?)'
+            conditions.append(f'("{name}", "id") {compare} ({value}, ?)')
         where = f" where {' and '.join(conditions)}" if conditions else ""
         return f'{self.selected}{where} order by "{name}" {way}, "id" {way} limit ?'
 

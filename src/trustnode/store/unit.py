@@ -130,21 +130,26 @@ class View:
         row = self._db.execute(table.get, (id,)).fetchone()
         return table.read(row) if row else None
 
-    def find(self, kind: type[S], *, limit: int = 1000, order: str = "id", after: str = "", **where: object) -> list[S]:
+    def find(
+        self, kind: type[S], *, limit: int = 1000, order: str = "id", after: str | tuple[str, str] = "", **where: object
+    ) -> list[S]:
         """Objects whose columns equal the values given; a tuple or list means one of them.
 
         Args:
             kind: State class.
             limit: Rows at most.
             order: Column to sort by; ``-`` before it: largest first. Ties are broken by id.
-            after: Id of the last row of the page before.
+            after: Id of the last row of the page before, as it stands now; or its value of ``order`` and its id, as
+                they stood then, for pages that stay in order while rows change.
             **where: Column and value.
         """
         table = table_of(kind)
         shape = tuple((column, isinstance(value, tuple | list)) for column, value in where.items())
         values = [_bound(value) for value in where.values()]
-        keyset = [after, after] if after else []
-        rows = self._db.execute(table.find(shape, order, after=bool(after)), (*values, *keyset, limit))
+        by_value = isinstance(after, tuple)
+        keyset = after if isinstance(after, tuple) else ((after, after) if after else ())
+        sql = table.find(shape, order, after=bool(after), by_value=by_value)
+        rows = self._db.execute(sql, (*values, *keyset, limit))
         return [table.read(row) for row in rows]
 
     def document(self, digest: str) -> Document | None:
