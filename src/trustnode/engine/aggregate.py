@@ -14,6 +14,7 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
 from trustnode.core.policy.governed import AggregateRule
+from trustnode.engine.source import folded
 from trustnode.errors import error
 
 _FUNCTIONS: Final = {exp.Count: "count", exp.Sum: "sum", exp.Avg: "avg", exp.Stddev: "stddev", exp.StddevSamp: "stddev"}
@@ -50,7 +51,7 @@ def hold(scope: Scope, alias: str, rule: AggregateRule, person: str) -> None:
 
 def _check_leaves(select: exp.Select, rule: AggregateRule) -> None:
     """Every expression is made of constants, columns to group by, and agreed measures."""
-    allowed = {column.lower() for column in rule.group_by}
+    allowed = {folded(column) for column in rule.group_by}
     for node in _outside_measures(select, rule):
         if isinstance(node, exp.Column) and node.table and node.name not in allowed:
             _deny(rule, "other columns than those to group by stand only inside the agreed measures")
@@ -69,7 +70,7 @@ def _outside_measures(node: exp.Expr, rule: AggregateRule) -> Iterator[exp.Expr]
 
 def _check_measure(node: exp.AggFunc, rule: AggregateRule) -> None:
     function = _FUNCTIONS.get(type(node))
-    agreed = {measure.column.lower() for measure in rule.measures if measure.function == function}
+    agreed = {folded(measure.column) for measure in rule.measures if measure.function == function}
     argument = node.this
     if isinstance(node, exp.Count) and (argument is None or isinstance(argument, exp.Star)):
         column = ""

@@ -25,7 +25,7 @@ from trustnode.core.policy.schema import Schema
 from trustnode.engine import aggregate, shape
 from trustnode.engine.message import Parameter
 from trustnode.engine.recheck import Expected, SecondParser
-from trustnode.engine.source import sql_type
+from trustnode.engine.source import folded, sql_type
 from trustnode.errors import TrustnodeError, error
 
 MAX_TEXT_NAME: Final = 64
@@ -47,7 +47,7 @@ class Relation:
     @property
     def names(self) -> dict[str, str]:
         """Resolved (lower-case) name -> name as declared."""
-        return {column.name.lower(): column.name for column in self.columns}
+        return {folded(column.name): column.name for column in self.columns}
 
 
 class Rewritten(NamedTuple):
@@ -85,13 +85,13 @@ class Planner:
             second: Parser of the engine.
             person: Secret name of the privacy unit inside the governed sub-selects.
         """
-        self._relations = {relation.name.lower(): relation for relation in relations}
+        self._relations = {folded(relation.name): relation for relation in relations}
         self._rule = rule
         self._second = second
         self._person = person
         self._schema = MappingSchema(
             {
-                name: {column.name.lower(): sql_type(column.type) for column in relation.columns}
+                name: {folded(column.name): sql_type(column.type) for column in relation.columns}
                 for name, relation in self._relations.items()
             },
             dialect=shape.DIALECT,
@@ -216,7 +216,7 @@ def _first_select(tree: exp.Expr) -> exp.Select:
 
 def _titles(tree: exp.Query) -> dict[str, str]:
     """Resolved name -> name as typed, of the aliases of the outermost level."""
-    return {item.alias.lower(): item.alias for item in _first_select(tree).expressions if isinstance(item, exp.Alias)}
+    return {folded(item.alias): item.alias for item in _first_select(tree).expressions if isinstance(item, exp.Alias)}
 
 
 def _name_outputs(tree: exp.Query) -> None:

@@ -14,6 +14,7 @@ import duckdb
 import msgspec
 
 from trustnode.engine import grammar
+from trustnode.engine.source import folded
 from trustnode.errors import TrustnodeError, error
 
 _NO_MEANING: Final = frozenset({"query_location", "query_location_length"})
@@ -149,14 +150,14 @@ def _below(node: Node, names: frozenset[str]) -> list[tuple[Any, frozenset[str]]
     found: list[tuple[Any, frozenset[str]]] = []
     for entry in (node.get("cte_map") or {}).get("map") or ():
         found.append((entry["value"], names))
-        names |= {str(entry["key"]).lower()}
+        names |= {folded(str(entry["key"]))}
     rest = (value for key, value in node.items() if key != "cte_map" and isinstance(value, dict | list))
     return found + [(value, names) for value in rest]
 
 
 def _check_reference(node: Node, names: frozenset[str]) -> None:
     """A table without schema is a reference to a WITH in sight; otherwise it would be one of the engine's own views."""
-    if node.get("schema_name") or node.get("catalog_name") or str(node.get("table_name", "")).lower() not in names:
+    if node.get("schema_name") or node.get("catalog_name") or folded(str(node.get("table_name", ""))) not in names:
         raise _differs()
 
 

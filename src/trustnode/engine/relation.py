@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from trustnode.core.policy.governed import Comparison, GovernedTable, Mask, Predicate, Scalar
 from trustnode.core.policy.schema import NUMBERS, Column, Schema
-from trustnode.engine.source import sql_type
+from trustnode.engine.source import folded, sql_type
 from trustnode.errors import TrustnodeError, error
 
 HASH_MACRO: Final = "keyed_hash"
@@ -82,7 +82,7 @@ def governed_schema(table: GovernedTable, source: Mapping[str, Column]) -> Schem
     plain = [_column(source, name) for name in table.columns]
     masked = [_masked_column(_column(source, mask.column), mask) for mask in table.masks]
     found = tuple(plain + masked)
-    if len({column.name.lower() for column in found}) != len(found):
+    if len({folded(column.name) for column in found}) != len(found):
         raise unenforceable("a column is named twice", f"table {table.name}")
     return found
 
@@ -120,8 +120,8 @@ def governed_select(
         place: Table or view in it that holds the source's rows.
         person: Column that holds the privacy unit and the secret name under which the plan counts it.
     """
-    items = [_alias(_raw(_column(source, name).name), name.lower()) for name in table.columns]
-    items += [_alias(_masked(mask, source, schema), mask.column.lower()) for mask in table.masks]
+    items = [_alias(_raw(_column(source, name).name), folded(name)) for name in table.columns]
+    items += [_alias(_masked(mask, source, schema), folded(mask.column)) for mask in table.masks]
     if person is not None:
         items.append(_alias(_raw(_column(source, person[0]).name), person[1]))
     origin = exp.Table(this=_name(place), db=_name(schema))

@@ -70,6 +70,19 @@ _ARGUMENTS: Final[Mapping[type[exp.Expr], frozenset[str]]] = {
 }
 """Arguments of classes that carry whole clauses; what is not named here (sample, version, pivots, locks) is refused."""
 
+_CLAUSES: Final[Mapping[str, str]] = {
+    "catalog": "a database before the name of a table",
+    "db": "a schema before the name of a table",
+    "recursive": "WITH RECURSIVE",
+    "sample": "TABLESAMPLE",
+    "when": "time travel",
+    "by_name": "UNION BY NAME",
+    "locks": "FOR UPDATE",
+    "into": "INTO",
+    "count": "a second argument of MIN, MAX, ARG_MIN and ARG_MAX",
+}
+"""Arguments whose name in the tree is not the word that was typed."""
+
 _JOIN_WORDS: Final[Mapping[str, frozenset[str]]] = {
     "side": frozenset({"", "LEFT", "RIGHT", "FULL"}),
     "kind": frozenset({"", "INNER", "OUTER", "CROSS", "SEMI", "ANTI"}),
@@ -188,7 +201,7 @@ def _check_arguments(node: exp.Expr) -> None:
     allowed = _ARGUMENTS.get(type(node))
     for key, value in node.args.items():
         if allowed is not None and key not in allowed and value:
-            raise invalid(f"{key.strip('_').replace('_', ' ')} is not allowed at this place of a query")
+            raise invalid(f"{_CLAUSES.get(key, key.strip('_').replace('_', ' '))} is not allowed in a query")
         _check_value(node, value)
     if isinstance(node, exp.Join):
         _check_join(node)

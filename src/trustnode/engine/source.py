@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -63,6 +64,7 @@ ENGINE_TYPES: Final[Mapping[str, str]] = {
 
 _SQL_TYPES: Final[Mapping[str, str]] = {word: name for name, word in reversed(list(ENGINE_TYPES.items()))}
 _DECIMAL: Final = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_FOLD: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 _PATTERN_CHARACTERS: Final = frozenset("*?[]{}")
 
 
@@ -163,6 +165,11 @@ def readers(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, 
         return {name: _database_table(target) for name, target in _database_tables(connection, source).items()}
     function = "read_parquet" if source.kind == "parquet" else "read_csv"
     return {name: f"{function}({quoted_text(str(path))})" for name, path in _members(source)}
+
+
+def folded(name: str) -> str:
+    """A name as the engine compares it: letters of ASCII without case, all others as they are."""
+    return name.translate(_FOLD)
 
 
 def quoted_text(text: str) -> str:

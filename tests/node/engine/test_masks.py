@@ -231,3 +231,18 @@ def test_columns_of_a_source_are_described_in_words_of_the_catalogue(source):
         "b": "bool",
         "raw": "binary",
     }
+
+
+@pytest.mark.parametrize("name", ["Größe", "ÄNDERUNG", "价格", "with space", 'quo"te', "SELECT", "İ", "ſ"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_column_may_have_any_visible_name(make_spec, tmp_path, name, masked):
+    path = tmp_path / "n.parquet"
+    pq.write_table(pa.table({name: [1, 2], "other": [3, 4]}), path)
+    table = GovernedTable("n", () if masked else (name,), (Mask(name, "constant", "7"),) if masked else ())
+    session = Session(make_spec(Governed((table,)), source=Source("parquet", str(path))))
+    quoted = name.replace('"', '""')
+    for sql in ("SELECT * FROM n", f'SELECT "{quoted}" FROM n', f'SELECT t."{quoted}" FROM n t ORDER BY t."{quoted}"'):
+        plan, rows = session.run(sql, (), "")
+        assert [column.name for column in plan.columns] == [name]
+        assert plan.columns_used == (f"n.{name}",)
+        assert rows.fetchall() == ([(7,), (7,)] if masked else [(1,), (2,)])

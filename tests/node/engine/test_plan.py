@@ -19,6 +19,7 @@ from trustnode.errors import TrustnodeError
 HOSTILE = read_corpus("hostile")["case"]
 ORDINARY = read_corpus("ordinary")["case"]
 AGGREGATE = read_corpus("aggregate")
+SKETCH = read_corpus("sketch")
 CLOSED = {"QUERY_INVALID", "FIELD_NOT_AGREED", "FIELD_TOO_LONG", "DENIED", "QUERY_TOO_COSTLY"}
 
 
@@ -78,6 +79,17 @@ def test_an_ordinary_query_gives_what_it_gives_on_the_governed_relation_alone(se
 def _rounded(rows):
     """Sums of doubles depend on the order of rows in their last digits."""
     return [tuple(float(f"{item:.9g}") if isinstance(item, float) else item for item in row) for row in rows]
+
+
+@pytest.mark.parametrize("case", SKETCH["refused"], ids=lambda case: case["sql"])
+def test_what_a_first_sketch_of_the_guard_was_tried_with_is_refused(session, case):
+    assert refusal(session, case["sql"]).reason in CLOSED
+
+
+@pytest.mark.parametrize("case", SKETCH["allowed"], ids=lambda case: case["sql"])
+def test_what_of_it_is_harmless_is_answered_from_the_governed_relation(session, case):
+    shown = repr(session.run(case["sql"], (), "")[1].fetchall())
+    assert not any(secret in shown for secret in SECRETS)
 
 
 def test_the_corpora_are_as_large_as_promised():
