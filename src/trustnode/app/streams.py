@@ -127,7 +127,7 @@ class Stream:
         Raises:
             TrustnodeError: The reason of the stop.
         """
-        self.check()
+        self._check_before(work)
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:
@@ -148,7 +148,7 @@ class Stream:
         Raises:
             TrustnodeError: The reason of the stop.
         """
-        self.check()
+        self._check_before(work)
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:
@@ -162,6 +162,12 @@ class Stream:
             stopped.cancel()
             if not task.done():
                 task.cancel()
+        self.check()
+
+    def _check_before(self, work: Coroutine[Any, Any, Any]) -> None:
+        """As ``check``; work that is not begun any more is put away."""
+        if self.failure is not None:
+            work.close()
         self.check()
 
     def check(self) -> None:
@@ -185,6 +191,25 @@ class Stream:
     def _open_windows(self, window: Window) -> float:
         rows, size = self.rows - self.acked_rows, self.bytes - self.acked_bytes
         return max(rows / max(window.rows, 1), size / max(window.bytes, 1))
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work`` to its end although the caller is cancelled meanwhile: what flowed is settled whoever goes away.
+
+    Raises:
+        asyncio.CancelledError: After the work, where the caller was cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as ours:
+            cancelled = ours
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -50,7 +50,7 @@ def fire(
         actor: Letter of who sends it.
         facts: What the guards look at.
         by: Who acts, for the entry.
-        cause: Cause of ``suspend`` and ``lift_cause``.
+        cause: Cause of ``suspend`` and ``lift_cause``; of an access: why it ended.
         documents: Digests of the documents that the entry reports.
         entry: Further fields of the entry.
         quiet: The entry is written by the step of another object in the same unit.
@@ -67,6 +67,8 @@ def fire(
     except TrustnodeError as refusal:
         refusal.record = refusal.record or refusal_record(machine, state, event, by, refusal.reason)
         raise
+    if cause and isinstance(state, AccessState):
+        changes["cause"] = cause
     moved = msgspec.structs.replace(state, state=found.state, causes=found.causes, **changes)
     stored = tx.save(moved)
     if found.evidence and not quiet:
@@ -177,8 +179,11 @@ def _revoke_grant(tx: Tx, agreement: AgreementState) -> None:
 
 
 def _abort_accesses(tx: Tx, agreement: AgreementState, cause: str) -> None:
-    """Accesses that have no stream yet; a running stream settles itself when it is stopped (``streams``)."""
-    waiting = ("REQUESTED", "CONDITIONAL", "PREPARING", "PAUSED")
+    """Accesses that wait. A call that runs ends itself: its stream is stopped, and counts what flowed.
+
+    At the home node the row of a running call is REQUESTED until then.
+    """
+    waiting = ("CONDITIONAL", "PREPARING", "PAUSED")
     for access in tx.find(AccessState, agreement=agreement.id, state=waiting, limit=EFFECTS_IN_ONE_UNIT):
         fire(
             tx, ACCESS, access, "abort", "K", AccessFacts(cause_named=True),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trustnode.app.submission import Answer
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
+from trustnode.core.access import AccessState
 from trustnode.core.document import Document
 from trustnode.core.lifecycle import State
 from trustnode.v1 import document_pb2
@@ -32,9 +33,10 @@ def sender_of(call: Call, venue: Venue) -> Sender:
 
 
 def object_of(kind: str, state: State, document: Document | None = None) -> document_pb2.Object:
-    """An object as it is now."""
+    """An object as it is now; an access shows why it ended (protocol 8.4)."""
+    ended = (state.cause,) if isinstance(state, AccessState) and state.cause else ()
     return object_to_proto(
-        RemoteObject(kind, state.id, state.state, state.causes, state.version, state.changed_at, document)
+        RemoteObject(kind, state.id, state.state, state.causes or ended, state.version, state.changed_at, document)
     )
 
 

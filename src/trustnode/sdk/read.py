@@ -19,7 +19,7 @@ import msgspec
 from trustnode.core.access import REQUEST_LIFE_S, AccessHeader, AccessRequest, Query, Receipt
 from trustnode.core.document import Document, Verified, verify
 from trustnode.core.stream import SALT_BYTES, query_commitment
-from trustnode.errors import TrustnodeError, error
+from trustnode.errors import REASONS, IdentityRefused, TrustnodeError, error
 from trustnode.sdk.decoding import need
 from trustnode.sdk.delivery import Delivery, check_receipt
 from trustnode.wire.convert import new_ticket
@@ -67,6 +67,7 @@ class Reader:
         self._asked: Asked | None = None
         self._delivery: Delivery | None = None
         self._receipt: Verified[Receipt] | None = None
+        self._cause = ""
 
     def __repr__(self) -> str:
         return f"<Reader of {self._agreement.short}: {self.rows} rows so far>"
@@ -188,7 +189,11 @@ class Reader:
                     if batch is not None:
                         yield batch
                 receipt = await stream.receipt()
-        except (TrustnodeError, asyncio.CancelledError, GeneratorExit):
+        except TrustnodeError as problem:
+            why = await self._settle_early()
+            # gRPC loses the status of a call that is ended while its reader does not read (protocol 8.4).
+            raise (why or problem) if problem.reason == "CANCELLED" else problem from None
+        except (asyncio.CancelledError, GeneratorExit):
             await self._settle_early()
             raise
         await self._settle(receipt)
@@ -204,14 +209,19 @@ class Reader:
             raise error("VERIFICATION_FAILED", "data came before their evidence", field="access")
         return self._delivery
 
-    async def _settle_early(self) -> None:
-        """The stream ended before its receipt: fetch it, and acknowledge what we got."""
-        if self._delivery is not None:
-            try:
-                await asyncio.shield(self._settle(None))
-            except TrustnodeError:
-                # The error that ended the stream says more; the receipt stays with GetReceipt.
-                return
+    async def _settle_early(self) -> TrustnodeError | None:
+        """The stream ended before its receipt: fetch it, and acknowledge what we got.
+
+        Returns:
+            Why it ended, as our node has it, or what it answers when it is asked.
+        """
+        if self._delivery is None:
+            return None
+        try:
+            await asyncio.shield(self._settle(None))
+        except TrustnodeError as refusal:
+            return refusal if isinstance(refusal, IdentityRefused) else None
+        return error(self._cause) if self._cause in REASONS else None
 
     async def _settle(self, document: Document | None) -> None:
         """Check the receipt and acknowledge it; a difference is acknowledged too, then raised."""
@@ -238,6 +248,8 @@ class Reader:
                 if not problem.retryable:
                     raise
             else:
+                ended = answer.get("access")
+                self._cause = ended.causes[0] if ended and ended.causes else ""
                 if answer["receipt"] is not None:
                     found: Document = answer["receipt"]
                     return found

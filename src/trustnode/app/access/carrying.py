@@ -7,16 +7,18 @@ the provider decides (``serving`` there), what the participant says (``acknowled
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from trustnode.app.access.acknowledging import ACK_PREFIX
 from trustnode.app.access.admission import verified_request
 from trustnode.app.access.serving import STREAM_LIFE_S, Outcome, Sink, SmallRead
 from trustnode.app.contract import parties_only
-from trustnode.app.streams import Frame, Stream, pump
+from trustnode.app.streams import Frame, Stream, finish, pump
 from trustnode.app.transition import fire
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import (
@@ -36,6 +38,10 @@ from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import Tx
 from trustnode.wire.convert import Ticket, document_from_bytes
 from trustnode.wire.frame import parse_frame
+
+RECEIPT_WAIT_S: Final = 5.0
+"""How long a home node waits for the receipt of a stream that was cut; without it the access ends all the same."""
+RECEIPT_PAUSE_S: Final = 0.2
 
 
 class _Received(NamedTuple):
@@ -62,6 +68,7 @@ async def broker(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Ou
             header = await _answer_header(call, logged)
             stream = _carried(venue, state, header)
             with venue.streams.running(stream):
+                await _check_still_performing(venue, state)
                 await sink.header(header)
                 carrier = Carrier(venue, stream, state, request.value.id)
                 await pump(carrier.frames(call), sink.frame, stream, before=carrier.before)
@@ -69,15 +76,31 @@ async def broker(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Ou
     except TrustnodeError as stopped:
         failure = stopped
     except asyncio.CancelledError:
-        await asyncio.shield(_carried_end(venue, request, state, stream, None, error("CANCELLED")))
+        failure = (stream and stream.failure) or error("CANCELLED", "the reader went away")
+        await finish(_ended(venue, request, state, logged, stream, None, failure))
         raise
+    return Outcome(await finish(_ended(venue, request, state, logged, stream, receipt, failure)), failure)
+
+
+async def _ended(
+    venue: Venue, request: Verified[AccessRequest], state: AgreementState, logged: asyncio.Future[None],
+    stream: Stream | None, receipt: Document | None, failure: TrustnodeError | None,
+) -> Document:  # fmt: skip
+    """Settle our part, however it ended; what began nothing is a denial.
+
+    Returns:
+        The receipt; the request where the provider gave none.
+
+    Raises:
+        TrustnodeError: Why nothing began.
+    """
+    await logged
     if stream is None:
         refusal = failure or error("PEER_UNREACHABLE")
         await _denied_there(venue, request, state, refusal)
         raise refusal
     receipt = receipt or await _fetch_receipt(venue, state, request.value.id)
-    document = await _carried_end(venue, request, state, stream, receipt, failure)
-    return Outcome(document or ticket.request, failure)
+    return await _carried_end(venue, request, state, stream, receipt, failure) or request.document
 
 
 async def _checked_here(venue: Venue, sender: Sender, ticket: Ticket) -> tuple[Verified[AccessRequest], AgreementState]:
@@ -91,6 +114,13 @@ async def _checked_here(venue: Venue, sender: Sender, ticket: Ticket) -> tuple[V
     if state.state != "PERFORMING":
         raise error("GRANT_INVALID", f"the agreement is {state.state}")
     return request, state
+
+
+async def _check_still_performing(venue: Venue, state: AgreementState) -> None:
+    """What changed before the stream was known to ``streams`` stopped nothing; so look once more."""
+    now = await venue.store.read(lambda view: view.get(AgreementState, state.id))
+    if now is None or now.state != "PERFORMING":
+        raise error("GRANT_INVALID", f"the agreement is {now.state if now else 'gone'}")
 
 
 async def _log_request(venue: Venue, request: Verified[AccessRequest], state: AgreementState) -> None:
@@ -207,26 +237,27 @@ def _receipt_in(trailing: Mapping[str, Any]) -> Document | None:
 
 async def _fetch_receipt(venue: Venue, state: AgreementState, access: str) -> Document | None:
     """A cut stream has no trailers here; ask for the receipt, the provider settles within moments."""
-    for _ in range(5):
-        try:
-            receipt = await venue.peers.get(state.provider_node).receipt(access, timeout_s=10)
-        except TrustnodeError:
-            receipt = None
-        if receipt is not None:
-            return receipt
-        await asyncio.sleep(0.2)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RECEIPT_WAIT_S):
+            while True:
+                if (receipt := await _asked_receipt(venue, state, access)) is not None:
+                    return receipt
+                await asyncio.sleep(RECEIPT_PAUSE_S)
     return None
 
 
+async def _asked_receipt(venue: Venue, state: AgreementState, access: str) -> Document | None:
+    try:
+        return await venue.peers.get(state.provider_node).receipt(access, timeout_s=RECEIPT_WAIT_S)
+    except TrustnodeError:
+        return None
+
+
 async def _carried_end(
-    venue: Venue, request: Verified[AccessRequest], state: AgreementState, stream: Stream | None,
+    venue: Venue, request: Verified[AccessRequest], state: AgreementState, stream: Stream,
     receipt: Document | None, failure: TrustnodeError | None,
 ) -> Document | None:  # fmt: skip
     """Compare with our own count, log, acknowledge (protocol 6.4, step 10)."""
-    if stream is None:
-        return None
-    if receipt is None and failure is not None and failure.reason == "CANCELLED":
-        receipt = await _fetch_receipt(venue, state, request.value.id)
     checked = verify(receipt, Receipt, venue.keyring, None).value if receipt else None
     verdict = _verdict(stream, checked)
     item = _ack_item(request.value.id, stream, receipt.digest if receipt else None, verdict, final=True)
@@ -259,24 +290,33 @@ def _carried_unit(
         grant_active=True, performing=True, refusal=None, counters_reserved=True, receipt_signed=receipt is not None,
         cause_named=True,
     )  # fmt: skip
-    for event in ("allow", "prepared"):
-        access = fire(tx, ACCESS, access, event, "K", facts, quiet=True)
     digests = tuple(d.digest for d in (receipt, ack) if d is not None)
     if receipt is not None:
         tx.keep(receipt)
     value = decode(receipt, Receipt) if receipt else None
     aborted = failure is not None or value is None or value.outcome == "ABORTED"
     cause = failure.reason if failure else (value.cause if value else "PEER_UNREACHABLE")
-    fire(
-        tx, ACCESS, access, "abort" if aborted else "complete", "K", facts, documents=digests,
-        entry={
-            "access_id": access.id, "contract_id": state.id, "amount": stream.rows, "unit": "rows",
-            "stream_commitment": stream.commitment, **({"reason_code": cause} if aborted and cause else {}),
-        },
-        frames=stream.frames, rows=stream.rows, bytes=stream.bytes, stream_commitment=stream.commitment,
-        receipt=receipt.digest if receipt else "", carrier_ack=verdict, cause=cause if aborted else "",
-        cost_fen=value.cost_fen if value else 0, ended_at=tx.now, stream_salt=stream.salt.hex(),
-    )  # fmt: skip
+    columns: dict[str, Any] = {
+        "frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes,
+        "stream_commitment": stream.commitment, "receipt": receipt.digest if receipt else "", "carrier_ack": verdict,
+        "cost_fen": value.cost_fen if value else 0, "ended_at": tx.now, "stream_salt": stream.salt.hex(),
+    }  # fmt: skip
+    entry: dict[str, Any] = {
+        "access_id": access.id, "contract_id": state.id, "amount": stream.rows, "unit": "rows",
+        "stream_commitment": stream.commitment, **({"reason_code": cause} if aborted and cause else {}),
+    }  # fmt: skip
+    if access.state == "ABORTED":
+        # Stopped here before the first frame: the state stands, what came all the same is counted.
+        tx.save(msgspec.structs.replace(access, **columns))
+        tx.log("agreement", state.id, "delivery.abort", documents=digests, **entry)
+    else:
+        for event in ("allow", "prepared"):
+            access = fire(tx, ACCESS, access, event, "K", facts, quiet=True)
+        fire(
+            tx, ACCESS, access, "abort" if aborted else "complete", "K", facts, documents=digests, entry=entry,
+            cause=cause if aborted else "", **columns,
+        )  # fmt: skip
+    tx.set_setting(f"{ACK_PREFIX}{access.id}/CARRIER", ack.digest)
     tx.send(state.provider_node, ack, object=f"ack/{state.id}")
     return ack.digest
 
@@ -284,14 +324,16 @@ def _carried_unit(
 async def _denied_there(
     venue: Venue, request: Verified[AccessRequest], state: AgreementState, refusal: TrustnodeError
 ) -> None:
+    gone = refusal.reason == "CANCELLED"
+
     def unit(tx: Tx) -> str:
         access = tx.get(AccessState, request.value.id)
         if access is not None and access.state == "REQUESTED":
+            facts = AccessFacts(denied=True, cause_named=True)
+            entry = {"access_id": access.id, "reason_code": refusal.reason, "contract_id": state.id}
             fire(
-                tx, ACCESS, access, "deny", "K", AccessFacts(denied=True), cause=refusal.reason,
-                entry={
-                    "access_id": access.id, "reason_code": refusal.reason, "contract_id": state.id, "decision": "DENY",
-                },
+                tx, ACCESS, access, "abort" if gone else "deny", "K", facts, cause=refusal.reason, ended_at=tx.now,
+                entry=entry if gone else entry | {"decision": "DENY"},
             )  # fmt: skip
         return ""
 
@@ -305,8 +347,10 @@ async def broker_read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead
     try:
         answer = await venue.peers.get(state.provider_node).read(ticket.raw, timeout_s=60)
     except TrustnodeError as refusal:
-        await logged
-        await _denied_there(venue, request, state, refusal)
+        await finish(_ended(venue, request, state, logged, None, None, refusal))
+        raise
+    except asyncio.CancelledError:
+        await finish(_ended(venue, request, state, logged, None, None, error("CANCELLED", "the reader went away")))
         raise
     await logged
     header = AccessHeader(
@@ -316,5 +360,5 @@ async def broker_read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead
     stream = Stream(answer.access, frozenset(), answer.stream_salt)
     for data in answer.frames:
         stream.count(_checked_note(data), len(data))
-    await _carried_end(venue, request, state, stream, answer.receipt, None)
+    await finish(_carried_end(venue, request, state, stream, answer.receipt, None))
     return SmallRead(header, answer.frames, answer.receipt)

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from trustnode.app.access.admission import Admission, Asker, admit, policy_request, record_denial
 from trustnode.app.access.decision import Decided, decide
 from trustnode.app.quota import Reservation, cover, reservations, rows_left
-from trustnode.app.streams import Frame, Stream, Window, pump
+from trustnode.app.streams import Frame, Stream, Window, finish, pump
 from trustnode.app.transition import fire
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import (
@@ -74,9 +74,10 @@ async def serve(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Out
     except TrustnodeError as stopped:
         failure = stopped
     except asyncio.CancelledError:
-        await asyncio.shield(settle(venue, admission, decided, stream, error("CANCELLED", "the reader went away")))
+        failure = stream.failure or error("CANCELLED", "the reader went away")
+        await finish(settle(venue, admission, decided, stream, failure))
         raise
-    receipt = await settle(venue, admission, decided, stream, failure)
+    receipt = await finish(settle(venue, admission, decided, stream, failure))
     return Outcome(receipt, failure)
 
 
