@@ -23,6 +23,7 @@ PACKAGES = {
     "app",
     "cli",
     "core",
+    "demo",
     "engine",
     "keys",
     "node",

@@ -11,8 +11,8 @@ from pathlib import Path
 from harness import Result, at_most
 
 import trustnode.demo
-from trustnode.core.policy import compiled, odrl
 from trustnode.core.policy import compile as compiler
+from trustnode.core.policy import compiled, odrl
 from trustnode.core.policy import terms as readable
 from trustnode.core.policy.schema import Column
 

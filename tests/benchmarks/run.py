@@ -30,7 +30,7 @@ def main() -> int:
             continue
         try:
             results += module.run(arguments.only)
-        except Exception as problem:  # one benchmark that breaks must not hide the others
+        except Exception as problem:  # noqa: BLE001  # one benchmark that breaks must not hide the others
             sys.stderr.write(f"{name}: {type(problem).__name__}: {problem}\n")
             failed = True
     sys.stdout.write(table(results) + "\n")

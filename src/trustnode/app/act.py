@@ -18,10 +18,11 @@ PREPARE: Final[Mapping[str, Callable[[Submission[Act]], Awaitable[Unit]]]] = {
     "peering": peering.prepare_act,
     "product": catalog.prepare_product_act,
     "listing": catalog.prepare_listing_act,
+    "negotiation": contract.prepare_negotiation_act,
     "agreement": contract.prepare_act,
     "access": access.prepare_act,
 }
-"""Machine -> who takes its acts; a negotiation moves by its messages, a grant by its agreement."""
+"""Machine -> who takes its acts. A grant moves by its agreement; a negotiation by messages, the venue's yes is an act."""
 
 
 @handles(Act, "CLIENT", "OPERATOR", "PEER", "SELF")

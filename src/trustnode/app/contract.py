@@ -267,15 +267,20 @@ def _drafted(
 
 
 def _agree(
-    tx: Tx, venue: Venue, state: NegotiationState, document: Document, value: Agreement, *, by: str
+    tx: Tx, venue: Venue, state: NegotiationState, document: Document, value: Agreement, *, by: str, approval: str = ""
 ) -> NegotiationState:
-    """AGREED: the provider's side has signed; the consumer's node learns of it."""
+    """AGREED: the provider's side has signed, the venue has approved where it must; the consumer's node learns of it.
+
+    Args:
+        approval: Digest of the venue's act of approval, where there is one.
+    """
     facts = NegotiationFacts(
         provider_signed=True, offer_unchanged=value.offer_sha256 == state.offer, digest_matches=True,
         conflict=None, right_free=True, gates_passed=True,
     )  # fmt: skip
+    documents = (document.digest, approval) if approval else (document.digest,)
     stored = fire(
-        tx, NEGOTIATION, state, "agree", "P", facts, by=by, documents=(document.digest,), agreement=document.digest,
+        tx, NEGOTIATION, state, "agree", "P", facts, by=by, documents=documents, agreement=document.digest,
         waits_for=value.consumer.participant, lapses_at=_lapse(tx, state.id),
     )  # fmt: skip
     if value.consumer_node != venue.domain and value.provider_node == venue.domain:
@@ -306,6 +311,8 @@ async def sign(submission: Submission[Agreement]) -> Unit:
         if state is None or value.consumer.participant != state.consumer:
             raise error("NOT_FOUND", "no such negotiation")
         if state.state in ("REQUESTED", "ACCEPTED"):
+            if _venue_approves(venue, offer.value) and state.provider_node == venue.domain:
+                return Answer.of(_before_the_venue(tx, venue, state, submission.document, value))
             state = _agree(tx, venue, state, submission.document, value, by=value.provider.participant)
         if not both or state.state == "FINALIZED":
             return Answer.of(state)
@@ -313,6 +320,39 @@ async def sign(submission: Submission[Agreement]) -> Unit:
         if finalized is not None:
             return Answer.of(_in_force(tx, venue, state, submission.document, value, finalized))
         return Answer.of(state)
+
+    return unit
+
+
+def _venue_approves(venue: Venue, offer: Offer) -> bool:
+    return offer.approval == "provider and venue" and offer.provider.startswith(f"spiffe://{venue.domain}/")
+
+
+def _before_the_venue(
+    tx: Tx, venue: Venue, state: NegotiationState, document: Document, value: Agreement
+) -> NegotiationState:
+    """The provider has signed; the agreement lies before our operator until ``approve``."""
+    if value.provider.participant != state.provider or value.offer_sha256 != state.offer:
+        raise error("HASH_MISMATCH", "the agreement differs from the offer on the table")
+    tx.keep(document)
+    return tx.save(msgspec.structs.replace(state, agreement=document.digest, waits_for=venue.domain))
+
+
+async def prepare_negotiation_act(submission: Submission[Act]) -> Unit:
+    """``approve`` by the operator of the provider's venue: the second yes that the level or the offer asks for."""
+    venue, value = submission.venue, submission.value
+    if submission.sender.kind != "OPERATOR" or value.event != "approve":
+        raise error("ROLE_NOT_ALLOWED", "a negotiation is moved by its messages; the venue only approves")
+
+    def unit(tx: Tx) -> Answer:
+        state = tx.get(NegotiationState, value.object)
+        if state is None:
+            raise error("NOT_FOUND", "no such negotiation")
+        document = tx.document(state.agreement) if state.waits_for == venue.domain else None
+        if document is None or state.provider_node != venue.domain:
+            raise error("ILLEGAL_TRANSITION", "no agreement waits for the approval of this venue", state=state.state)
+        agreement = decode(document, Agreement)
+        return Answer.of(_agree(tx, venue, state, document, agreement, by=venue.domain, approval=submission.digest))
 
     return unit
 

@@ -321,6 +321,8 @@ class Operator(Session):
         drafts = [document for document in found.documents if document.name == "agreement"]
         if not drafts:
             raise error("ILLEGAL_TRANSITION", "there is no agreement to sign yet")
+        if drafts[-1].signatures and item.state != "AGREED":  # the provider said yes; this is the venue's own turn
+            return self.act("negotiation", item, "approve", reason="approved by the venue")
         signer = self._ours(found).rpartition("/")[2]
         return self.issue(drafts[-1].payload_type, drafts[-1].payload, signer, [drafts[-1]]).object
 

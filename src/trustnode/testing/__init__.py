@@ -1,1 +1,1 @@
-"""Public test support: fake clock, certificate factory, several nodes in one process; and the generator of checked-in files."""
+"""Public test support: fake clock, certificates, several nodes in one process; the generator of checked-in files."""

@@ -115,7 +115,7 @@ async def test_each_kind_of_object_stops_what_hangs_on_it(kind: str) -> None:
     state = State(id="x", state="SOMETHING_ELSE", version=1)
     running = stream(rule.key(state))
     with streams.running(running):
-        streams.on_changes([(kind, State(id="x", state=sorted(rule.flowing)[0], version=1))])
+        streams.on_changes([(kind, State(id="x", state=min(rule.flowing), version=1))])
         assert running.failure is None
         streams.on_changes([(kind, state)])
     assert running.failure is not None
