@@ -7,6 +7,7 @@ in (the door).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -24,10 +25,13 @@ from trustnode.core.identity import Card
 from trustnode.core.participant import MAX_LIFE_S, ParticipantKey, check_roles
 from trustnode.core.peering import DEFAULT_SCOPES
 from trustnode.errors import error
-from trustnode.store.unit import Tx
+from trustnode.store.unit import Tx, View
 
 VENUE: Final = "venue"
 """Signer word: the venue itself."""
+ISSUED_PREFIX: Final = "issued/"
+"""Settings: what became of each request of the operator, by its identifier."""
+MAX_REQUEST_ID: Final = 64
 KEY_LIFE_S: Final = MAX_LIFE_S - 2 * 86400
 
 
@@ -38,6 +42,52 @@ class Issued(NamedTuple):
     answer: Answer
     apply_to: str = ""
     """Domain of the venue to which the document is an application."""
+
+
+class _Remembered(msgspec.Struct, frozen=True):
+    """What became of one request of the operator."""
+
+    asked: str
+    """SHA-256 of what was asked."""
+    document: str
+    answer: Answer
+
+
+async def issue_once(
+    venue: Venue, request_id: str, payload_type: str, statement: bytes, signer: str, supporting: Sequence[Document]
+) -> Issued:
+    """As ``issue``; the same request again gets the same answer and signs nothing.
+
+    Raises:
+        TrustnodeError: FIELD_MISSING, REPLAYED; as ``issue``.
+    """
+    if not 0 < len(request_id) <= MAX_REQUEST_ID:
+        raise error("FIELD_MISSING", f"name the request by 1 to {MAX_REQUEST_ID} characters", field="request_id")
+    asked = hashlib.sha256(f"{payload_type}\n{signer}\n".encode() + statement).hexdigest()
+    known = await venue.store.read(lambda view: _remembered(view, request_id))
+    if known is not None:
+        if known[0] != asked:
+            raise error("REPLAYED", "this identifier stood with another statement before", field="request_id")
+        return known[1]
+    made = await issue(venue, payload_type, statement, signer, supporting)
+    record = _Remembered(asked, made.document.digest, made.answer)
+
+    def unit(tx: Tx) -> str:
+        tx.keep(made.document)
+        tx.set_setting(ISSUED_PREFIX + request_id, msgspec.json.encode(record).decode())
+        return request_id
+
+    await venue.store.write(unit, event_id="", returns=str)
+    return made
+
+
+def _remembered(view: View, request_id: str) -> tuple[str, Issued] | None:
+    text = view.setting(ISSUED_PREFIX + request_id)
+    if not text:
+        return None
+    record = msgspec.json.decode(text, type=_Remembered)
+    document = view.document(record.document)
+    return (record.asked, Issued(document, record.answer)) if document else None
 
 
 async def issue(

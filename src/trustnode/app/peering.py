@@ -154,7 +154,7 @@ async def receive_application(venue: Venue, caller_domain: str, card_document: D
 
     def unit(tx: Tx) -> Answer:
         known = tx.get(PeeringState, card.value.trust_domain)
-        if known and known.state == "APPLIED" and known.document == agreement.digest:
+        if known and known.state not in PEERING.terminal and known.document == agreement.digest:
             return Answer.of(known)
         tx.keep(card.document)
         tx.keep(agreement)

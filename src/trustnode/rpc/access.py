@@ -8,7 +8,7 @@ import msgspec
 
 from trustnode.app import access, explain, reading
 from trustnode.app.venue import Sender, Venue
-from trustnode.core.access import AccessRequest, AccessState, Query
+from trustnode.core.access import AccessRequest, Query
 from trustnode.core.document import decode
 from trustnode.errors import error
 from trustnode.rpc.catalog import term_of
@@ -43,8 +43,7 @@ def methods(venue: Venue) -> tuple[Method, ...]:
         found = await venue.store.read(
             lambda view: reading.show(view, sender, venue.domain, "access", request.access).state.id
         )
-        state, receipt = await access.receipt_of(venue, sender, found)
-        return _receipt_response(state, receipt)
+        return _receipt_response(await access.receipt_of(venue, sender, found))
 
     return (
         Method(
@@ -62,11 +61,12 @@ def methods(venue: Venue) -> tuple[Method, ...]:
     )  # fmt: skip
 
 
-def _receipt_response(state: AccessState, receipt: object) -> pb.GetReceiptResponse:
-    response = pb.GetReceiptResponse(access=object_of("access", state))
-    if receipt is not None:
-        response.receipt.CopyFrom(document_to_proto(receipt))  # type: ignore[arg-type]
-    return response
+def _receipt_response(found: access.Settlement) -> pb.GetReceiptResponse:
+    return pb.GetReceiptResponse(
+        access=object_of("access", found.state),
+        receipt=document_to_proto(found.receipt) if found.receipt else None,
+        acks=[document_to_proto(one) for one in found.acks],
+    )
 
 
 def is_ours(venue: Venue, ticket: Ticket) -> bool:

@@ -66,7 +66,9 @@ def methods(venue: Venue, running: Running) -> tuple[Method, ...]:
 
     async def issue(_call: Call, request: pb.IssueDocumentRequest) -> pb.IssueDocumentResponse:
         supporting = documents_from_proto(request.supporting)
-        made = await issuing.issue(venue, request.payload_type, request.statement_json, request.signer, supporting)
+        made = await issuing.issue_once(
+            venue, request.request_id, request.payload_type, request.statement_json, request.signer, supporting
+        )
         if made.apply_to:
             running.apply_later(made.apply_to, made.document)
         produced = await venue.store.read(lambda view: produced_by(view, made.answer))

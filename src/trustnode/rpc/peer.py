@@ -26,6 +26,8 @@ from trustnode.wire.convert import document_from_proto, document_to_proto, docum
 
 SERVICE: Final = "/trustnode.v1.PeerService/"
 LANES: Final = {pb.LANE_CONTROL: "CONTROL", pb.LANE_CATALOG: "CATALOG"}
+SIGNED: Final = ("APPROVED", "SUSPENDED")
+"""States of a peering whose agreement both venues have signed."""
 LINES: Final = 64
 """Feed lines in one answer."""
 ANSWER_BYTES: Final = 1024 * 1024
@@ -43,7 +45,11 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
         agreement = document_from_proto(request.peer_agreement)
         answer = await peering.receive_application(venue, domain, card, agreement)
         own = venue.keyring.cards[venue.domain].document
-        return pb.ApplyPeeringResponse(peering=object_of_answer(answer), card=document_to_proto(own))
+        held = await venue.store.read(lambda view: view.document(answer.document)) if answer.state in SIGNED else None
+        return pb.ApplyPeeringResponse(
+            peering=object_of_answer(answer), card=document_to_proto(own),
+            peer_agreement=document_to_proto(held) if held else None,
+        )  # fmt: skip
 
     async def deliver(call: Call, request: pb.DeliverDocumentRequest) -> pb.DeliverDocumentResponse:
         document = document_from_proto(request.document)

@@ -1,6 +1,6 @@
 """Accesses: ``serve`` where we hold the data, ``broker`` where a peer does (protocol 6)."""
 
-from trustnode.app.access.acknowledging import prepare_act, receipt_of, recover
+from trustnode.app.access.acknowledging import Settlement, prepare_act, receipt_of, recover
 from trustnode.app.access.admission import Asker, Prepared, open_session, policy_request, prepared_product
 from trustnode.app.access.carrying import broker, broker_read
 from trustnode.app.access.serving import Outcome, Sink, SmallRead, read, serve
@@ -10,6 +10,7 @@ __all__ = [
     "Asker",
     "Outcome",
     "Prepared",
+    "Settlement",
     "Sink",
     "SmallRead",
     "Ticket",

@@ -7,6 +7,7 @@ receipt itself (``serving``), our own acknowledgement as carrier (``carrying``).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -25,6 +26,9 @@ from trustnode.core.contract import Act, AgreementState
 from trustnode.core.document import Document
 from trustnode.errors import error
 from trustnode.store.unit import Tx, View
+
+ACK_PREFIX: Final = "ack/"
+"""Settings: digest of the final acknowledgement of an access, by who gave it."""
 
 
 @handles(ReceiptAck, "CLIENT", "OPERATOR", "PEER")
@@ -65,6 +69,7 @@ def _acknowledged(tx: Tx, venue: Venue, sender: Sender, value: ReceiptAck, item:
     column = "carrier_ack" if value.by == "CARRIER" else "participant_ack"
     if not getattr(access, column):
         access = tx.save(msgspec.structs.replace(access, **{column: item.verdict}))
+        tx.set_setting(ACK_PREFIX + f"{access.id}/{value.by}", document.digest)
         tx.log(
             "agreement", access.agreement, "clearing.meter", access_id=access.id, documents=(document.digest,),
             actor=pseudonym(value.iss), amount=item.rows, unit="rows", contract_id=access.agreement,
@@ -129,19 +134,29 @@ def _recovering(access: str) -> Callable[[Tx], str]:
     return unit
 
 
-async def receipt_of(venue: Venue, sender: Sender, access: str) -> tuple[AccessState, Document | None]:
-    """The receipt of an access, for its parties and their nodes.
+class Settlement(NamedTuple):
+    """An access with what was signed about its delivery."""
+
+    state: AccessState
+    receipt: Document | None
+    acks: tuple[Document, ...]
+
+
+async def receipt_of(venue: Venue, sender: Sender, access: str) -> Settlement:
+    """The receipt of an access and its final acknowledgements, for its parties and their nodes.
 
     Raises:
         TrustnodeError: NOT_FOUND.
     """
 
-    def query(view: View) -> tuple[AccessState, Document | None]:
+    def query(view: View) -> Settlement:
         state = view.get(AccessState, access)
         agreement = view.get(AgreementState, state.agreement) if state else None
         if state is None:
             raise error("NOT_FOUND", "no such access")
         parties_only(agreement, sender)
-        return state, view.document(state.receipt) if state.receipt else None
+        digests = (view.setting(f"{ACK_PREFIX}{access}/{by}") for by in ("CARRIER", "PARTICIPANT"))
+        acks = tuple(document for digest in digests if digest and (document := view.document(digest)) is not None)
+        return Settlement(state, view.document(state.receipt) if state.receipt else None, acks)
 
     return await venue.store.read(query)
