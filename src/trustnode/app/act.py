@@ -22,7 +22,7 @@ PREPARE: Final[Mapping[str, Callable[[Submission[Act]], Awaitable[Unit]]]] = {
     "agreement": contract.prepare_act,
     "access": access.prepare_act,
 }
-"""Machine -> who takes its acts. A grant moves by its agreement; a negotiation by messages, the venue's yes is an act."""
+"""Machine -> who takes its acts. A grant moves by its agreement, a negotiation by messages or the venue's yes."""
 
 
 @handles(Act, "CLIENT", "OPERATOR", "PEER", "SELF")
