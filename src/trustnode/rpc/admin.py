@@ -213,11 +213,12 @@ async def _tested(venue: Venue, domain: str, silent_since: str) -> pb.TestPeerRe
 async def _checked(venue: Venue) -> pb.CheckStoreResponse:
     response = pb.CheckStoreResponse(entries=venue.store.head().size)
     found = await asyncio.to_thread(check.check_store, venue.store.path)
-    for one in found:
-        at = f"entry {one.index}: " if one.index is not None else ""
-        response.checks.add(name=one.where, ok=False, detail=f"{at}{one.message} {one.object}".strip())
-    if not found:
-        response.checks.add(name="store", ok=True, detail="tiles, links, documents, states and feeds agree")
+    if found:
+        first, more = found[0], len(found) - 1
+        at = f"entry {first.index}: " if first.index is not None else ""
+        message = f"{first.where}: {at}{first.message} {first.object}".strip()
+        raise error("STORE_CORRUPT", message + (f"; and {more} more" if more else ""), differences=str(len(found)))
+    response.checks.add(name="store", ok=True, detail="tiles, links, documents, states and feeds agree")
     return response
 
 

@@ -28,6 +28,7 @@ from trustnode.keys import Credential, FileSigner
 from trustnode.rpc.methods import MethodTable
 from trustnode.rpc.services import method_table
 from trustnode.sdk.profile import now
+from trustnode.store import check
 from trustnode.testing.network import Network
 from trustnode.v1 import (
     access_service_pb2,
@@ -513,9 +514,24 @@ async def test_a_backup_is_a_new_file_with_the_digest_that_was_told(world: World
     ):  # fmt: skip
         assert await refused(operator.call("AdminService/BackupStore", path=path)) == reason
     checked = await operator.call("AdminService/CheckStore")
-    assert all(one["ok"] for one in checked["checks"])
+    assert [one["ok"] for one in checked["checks"]] == [True]
 
 
 async def test_the_methods_of_the_operator_do_not_exist_on_the_port(world: World) -> None:
     work = world.clients["local"].connection.call("AdminService/GetStatus")
     assert await refused(work) == "VERSION_UNSUPPORTED"
+
+
+async def test_a_store_with_a_difference_is_called_corrupt_and_the_first_one_is_named(
+    operator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(_path: Path) -> list[check.Difference]:
+        return [
+            check.Difference(where="document", message="digest differs", object="d1"),
+            check.Difference(where="tile", message="hash differs"),
+        ]
+
+    monkeypatch.setattr(check, "check_store", damaged)
+    with pytest.raises(TrustnodeError, match="document: digest differs d1; and 1 more") as caught:
+        await operator.call("AdminService/CheckStore")
+    assert (caught.value.reason, caught.value.exit_status) == ("STORE_CORRUPT", 8)
