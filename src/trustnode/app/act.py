@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from trustnode.app import access, catalog, contract, participant, peering
+from trustnode.app import access, agreement, catalog, contract, participant, peering
 from trustnode.app.submission import Submission, Unit, handles
 from trustnode.core.contract import Act
 from trustnode.errors import error
@@ -19,7 +19,7 @@ PREPARE: Final[Mapping[str, Callable[[Submission[Act]], Awaitable[Unit]]]] = {
     "product": catalog.prepare_product_act,
     "listing": catalog.prepare_listing_act,
     "negotiation": contract.prepare_negotiation_act,
-    "agreement": contract.prepare_act,
+    "agreement": agreement.prepare_act,
     "access": access.prepare_act,
 }
 """Machine -> who takes its acts. A grant moves by its agreement, a negotiation by messages or the venue's yes."""

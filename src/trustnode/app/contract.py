@@ -1,4 +1,4 @@
-"""Contracts: the steps of a negotiation, and what an agreement in force brings with it.
+"""Contracts: the steps of a negotiation, up to the agreement that both nodes hold in force.
 
 Decides: what each message looks at, who answers for the provider under a mandate, when both nodes hold the agreement in
 force (protocol 5). Leaves to others: tables and documents (``core.contract``), the words of a policy (``core.policy``),
@@ -7,13 +7,14 @@ delivery (``courier``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from trustnode.app import catalog
+from trustnode.app.agreement import activate
 from trustnode.app.participant import remember_foreign
 from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import fire
@@ -23,7 +24,6 @@ from trustnode.core.catalog import ProductState, Registration
 from trustnode.core.contract import (
     AGREEMENT,
     EVENT_OF,
-    GRANT,
     NEGOTIATION,
     NEGOTIATION_TERM_S,
     RESPONSIBILITY,
@@ -33,9 +33,6 @@ from trustnode.core.contract import (
     Agreement,
     AgreementFacts,
     AgreementState,
-    Delegation,
-    GrantFacts,
-    GrantState,
     NegotiationFacts,
     NegotiationMessage,
     NegotiationState,
@@ -94,7 +91,16 @@ def _nodes(venue: Venue, offer: Offer, consumer: str) -> dict[str, str]:
     nodes = {"provider_node": domain_of(offer.provider), "consumer_node": domain_of(consumer)}
     if venue.domain not in nodes.values():
         raise error("IDENTITY_WRONG_DOMAIN", "this negotiation is between two other venues")
+    _check_levels(venue, nodes.values())
     return nodes
+
+
+def _check_levels(venue: Venue, domains: Iterable[str]) -> None:
+    """Whatever its own node says: nobody contracts with a party of a national venue (vocabulary 14, 34)."""
+    for domain in domains:
+        card = venue.keyring.cards.get(domain)
+        if card is not None and card.value.level == "NATIONAL":
+            raise error("NATIONAL_NODE_CANNOT_TRADE", f"{domain} is a national node: it supervises and does not trade")
 
 
 async def _offer(submission: Submission[NegotiationMessage]) -> Verified[Offer]:
@@ -455,24 +461,6 @@ def _new_agreement(state: NegotiationState, document: Document, value: Agreement
     )
 
 
-def activate(tx: Tx, agreement: AgreementState, value: Agreement) -> AgreementState:
-    """PERFORMING, with the grant that goes with it; before its start the agreement waits for a timer."""
-    if tx.now < value.start:
-        tx.at(value.start, "agreement", agreement.id, "activate")
-        return agreement
-    facts = AgreementFacts(start_reached=True, signatures_valid=True, product_registered=True, cleared=True)
-    performing = fire(tx, AGREEMENT, agreement, "activate", "K", facts)
-    grant = GrantState(
-        id=agreement.id, agreement=agreement.id, holder=agreement.consumer, provider_node=agreement.provider_node,
-        not_before=agreement.start, not_after=agreement.end,
-    )  # fmt: skip
-    grant_facts = GrantFacts(performing=True, holder_bound=True, started=True, compiled=True)
-    issued = fire(tx, GRANT, grant, "issue", "K", grant_facts)
-    fire(tx, GRANT, issued, "activate", "K", grant_facts)
-    tx.at(agreement.end, "grant", agreement.id, "term_over")
-    return performing
-
-
 async def _finalized(submission: Submission[NegotiationMessage]) -> Unit:
     """The provider's node says that the agreement is in force."""
     value, sender = submission.value, submission.sender
@@ -581,94 +569,3 @@ _STEPS: Final = {
     "finalize": _finalized,
     "terminate": _terminate,
 }
-
-
-# --- steps of an agreement in force ---------------------------------------------------------------------------------
-
-
-async def prepare_act(submission: Submission[Act]) -> Unit:
-    """Suspend, resume or end an agreement; the other node takes the same document."""
-    venue, act, sender = submission.venue, submission.value, submission.sender
-
-    def unit(tx: Tx) -> Answer:
-        state = tx.get(AgreementState, act.object)
-        actor = _actor(state, act, sender) if state else ""
-        if state is None or not actor:
-            raise error("NOT_FOUND", "no such agreement")
-        stored = _ended(tx, state, act, actor, submission) if act.event == "end_early" else None
-        if stored is None:
-            cause = act.cause or ("OWNER" if actor in "PC" else "VENUE")
-            facts = AgreementFacts(
-                start_reached=True, signatures_valid=True, product_registered=True, cleared=True,
-                grounds=bool(act.reason), settled=False,
-            )  # fmt: skip
-            stored = fire(
-                tx, AGREEMENT, state, act.event, actor, facts, by=act.iss, cause=cause, documents=(submission.digest,)
-            )
-        if sender.kind != "PEER":
-            other = state.provider_node if venue.domain == state.consumer_node else state.consumer_node
-            if other != venue.domain:
-                tx.send(other, submission.document, object=state.id)
-        return Answer.of(stored)
-
-    return unit
-
-
-def _actor(state: AgreementState, act: Act, sender: Sender) -> str:
-    """Provider, consumer, or the venue of either; a peer hands over acts of its own side only."""
-    if sender.kind == "PEER" and domain_of(act.iss) != sender.domain:
-        return ""
-    roles = {state.provider: "P", state.consumer: "C", state.provider_node: "V", state.consumer_node: "V"}
-    return roles.get(act.iss, "")
-
-
-def _ended(tx: Tx, state: AgreementState, act: Act, actor: str, submission: Submission[Act]) -> AgreementState:
-    """An early end: our data stop at once, the agreement ends when the other side signs too."""
-    signed = tuple(sorted({*state.ending_signed_by, actor}))
-    facts = AgreementFacts(both_ended={"P", "C"} <= set(signed))
-    if facts.both_ended:
-        return fire(
-            tx, AGREEMENT, state, "end_early", actor, facts, by=act.iss, documents=(submission.digest,),
-            ending_signed_by=signed,
-        )  # fmt: skip
-    if state.state != "PERFORMING":
-        return tx.save(msgspec.structs.replace(state, ending_signed_by=signed))
-    return fire(
-        tx, AGREEMENT, state, "suspend", "P" if actor == "P" else "K", AgreementFacts(), by=act.iss, cause="OWNER",
-        documents=(submission.digest,), ending_signed_by=signed,
-    )  # fmt: skip
-
-
-@handles(Delegation, "CLIENT")
-async def delegate(submission: Submission[Delegation]) -> Unit:
-    """A participant lets this venue ask in its name; kept here and carried with each request."""
-    venue, value = submission.venue, submission.value
-    if value.home != venue.domain or value.iss != submission.sender.participant or value.expires is None:
-        raise error("ROLE_NOT_ALLOWED", "a participant delegates to its own venue, for a limited time")
-
-    def unit(tx: Tx) -> Answer:
-        for agreement, digest in value.agreements:
-            state = tx.get(AgreementState, agreement)
-            if state is None or state.document != digest or state.consumer != value.iss:
-                raise error("NOT_FOUND", "no such agreement")
-            tx.set_setting(f"delegation/{agreement}", submission.digest)
-            tx.log("agreement", agreement, "grant.activate", documents=(submission.digest,), contract_id=agreement)
-        return Answer(kind="agreement", id=value.agreements[0][0], state="DELEGATED", document=submission.digest)
-
-    return unit
-
-
-def parties_only(state: AgreementState | None, sender: Sender) -> AgreementState:
-    """The agreement, for its parties, their nodes and the operator; the same answer to everybody else.
-
-    Raises:
-        TrustnodeError: NOT_FOUND.
-    """
-    allowed = state is not None and (
-        sender.kind in ("OPERATOR", "SELF")
-        or (sender.kind == "CLIENT" and sender.participant in (state.consumer, state.provider))
-        or (sender.kind == "PEER" and sender.domain in (state.consumer_node, state.provider_node))
-    )
-    if not allowed or state is None:
-        raise error("NOT_FOUND", "no such agreement")
-    return state

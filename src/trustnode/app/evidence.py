@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from trustnode.app import reading
-from trustnode.app.contract import parties_only
+from trustnode.app.agreement import parties_only
 from trustnode.app.publisher import Published, Publisher
 from trustnode.app.venue import Sender, Venue, log
 from trustnode.core.access import AccessRequest

@@ -16,7 +16,7 @@ import msgspec
 
 from trustnode.app import catalog, reading
 from trustnode.app.access import Asker, Prepared, open_session, policy_request, prepared_product
-from trustnode.app.contract import parties_only
+from trustnode.app.agreement import parties_only
 from trustnode.app.quota import Reservation, reservations
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import Query

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from trustnode.app import reading
 from trustnode.app.access import Ticket, open_session, prepared_product
-from trustnode.app.contract import parties_only
+from trustnode.app.agreement import parties_only
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
 from trustnode.core.access import REQUEST_LIFE_S, AccessRequest, Query

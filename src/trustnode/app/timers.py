@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from trustnode.app import contract
+from trustnode.app import agreement
 from trustnode.app.transition import continue_effects, fire
 from trustnode.app.venue import Venue, log
 from trustnode.core.catalog import PRODUCT, ProductFacts, ProductState
@@ -51,7 +51,7 @@ def _begin(tx: Tx, timer: Timer) -> None:
     state = tx.get(AgreementState, timer.id)
     document = tx.document(state.document) if state else None
     if state and document and state.state == "SIGNED":
-        contract.activate(tx, state, decode(document, Agreement))
+        agreement.activate(tx, state, decode(document, Agreement))
 
 
 def _expire_grant(tx: Tx, timer: Timer) -> None:

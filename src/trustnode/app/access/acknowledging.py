@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from trustnode.app.contract import parties_only
+from trustnode.app.agreement import parties_only
 from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Sender, Venue

@@ -17,7 +17,7 @@ import msgspec
 from trustnode.app.access.acknowledging import ACK_PREFIX
 from trustnode.app.access.admission import verified_request
 from trustnode.app.access.serving import STREAM_LIFE_S, Outcome, Sink, SmallRead
-from trustnode.app.contract import parties_only
+from trustnode.app.agreement import parties_only
 from trustnode.app.streams import Frame, Stream, finish, pump
 from trustnode.app.transition import fire
 from trustnode.app.venue import Sender, Venue
