@@ -120,7 +120,8 @@ class World:
         file = self.folder / f"{domain}-{name}.invite"
         file.write_bytes(answer["invitation"])
         profile = await aio.join(file, fingerprint(self.card(domain)), folder=self.folder / f"{domain}-{name}")
-        client = self.clients[name] = aio.connect(profile.folder)
+        client = aio.connect(profile.folder)
+        self.clients.setdefault(name, client)
         return client
 
     async def publish(self, client: Any, text: str, name: str) -> Any:
@@ -188,7 +189,7 @@ class World:
 
 
 def ticket(
-    client: Any, agreement: Any, sql: str = "select id from t", *, signer: Signer | None = None,
+    client: Any, under: Any, sql: str = "select id from t", *, signer: Signer | None = None,
     asked: str | None = None, key: Document | None = None, **changes: Any,
 ) -> Ticket:  # fmt: skip
     """A signed request with its query; ``asked`` replaces the query after signing, ``changes`` before."""
@@ -196,10 +197,10 @@ def ticket(
     salt = secrets.token_bytes(16)
     query = Query(sql).to_bytes()
     fields: dict[str, Any] = {
-        "agreement": agreement.id, "agreement_sha256": agreement.document.digest, "consumer": profile.participant,
-        "home": profile.venue, "provider": agreement.value.provider_node, "purpose": "statistics", "operation": "read",
+        "agreement": under.id, "agreement_sha256": under.document.digest, "consumer": profile.participant,
+        "home": profile.venue, "provider": under.value.provider_node, "purpose": "statistics", "operation": "read",
         "query_commitment": query_commitment(salt, query), "request_proof": "SIGNED",
-        **profile.fields(profile.venue, agreement.value.provider_node, life_s=300),
+        **profile.fields(profile.venue, under.value.provider_node, life_s=300),
     }  # fmt: skip
     document = seal(AccessRequest(**(fields | changes)), signer or profile.signer)
     carried = Query(asked).to_bytes() if asked else query

@@ -17,7 +17,7 @@ from trustnode.app import catalog
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender, Venue, log
 from trustnode.core.peering import PeeringState
-from trustnode.errors import TrustnodeError
+from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import Tx
 from trustnode.wire.peer import FeedCall, FeedItem
 
@@ -112,6 +112,7 @@ class Follower:
             await asyncio.sleep(RETRY_S)
 
     async def _once(self, domain: str, lane: Literal["CONTROL", "CATALOG"]) -> None:
+        """Follow until the call ends. Nothing after a gap is taken in: it is asked for again first (protocol 8.1)."""
         after = int(await self._venue.store.read(lambda view: view.setting(_cursor(domain, lane))) or 0)
         nonce = self._nonce(domain)
         call = await self._venue.peers.get(domain).follow_feed(lane, after, nonce, timeout_s=FOLLOW_S)
@@ -121,7 +122,10 @@ class Follower:
                 async for answer in call:
                     self._heard(domain, answer.nonce)
                     for item in answer.items:
+                        if item.seq != after + 1:
+                            raise error("VERIFICATION_FAILED", f"line {after + 1} was skipped, {item.seq} came instead")
                         await self._take(domain, lane, item)
+                        after = item.seq
             finally:
                 asking.cancel()
 

@@ -170,10 +170,15 @@ async def submit(venue: Venue, sender: Sender, document: Document, supporting: S
     except TrustnodeError as refusal:
         await record_refusal(venue, sender, document, refusal)
         raise
-    answer = await venue.store.write(_answering(unit, document), event_id=_event_id(submission), returns=Answer)
+    try:
+        answer = await venue.store.write(_answering(unit, document), event_id=_event_id(submission), returns=Answer)
+        if answer.submitted != document.digest:
+            raise error("REPLAYED", f"{document.name} {submission.value.id} was seen before with another content")
+    except TrustnodeError as refusal:
+        if refusal.record is None and not refusal.retryable:
+            await record_refusal(venue, sender, document, refusal)
+        raise
     _learn(submission)
-    if answer.submitted != document.digest:
-        raise error("REPLAYED", f"{document.name} {submission.value.id} was seen before with another content")
     return answer
 
 

@@ -7,6 +7,7 @@ to others: the durable decision (``decision``), the policy's own words (``core.p
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from trustnode.core.access import (
     Query,
 )
 from trustnode.core.catalog import Binding, ProductState, Registration
-from trustnode.core.contract import Agreement, AgreementState, Delegation, GrantState, at_least
+from trustnode.core.contract import Agreement, AgreementState, Delegation, Grade, GrantState, at_least
 from trustnode.core.document import Document, Keys, Verified, decode, verify
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.core.peering import PeeringState, check_scope
@@ -197,8 +198,7 @@ async def _check_grade(
 ) -> None:
     """Step 6: the grade stated is the grade there is, and enough."""
     value = request.value
-    custody = decode_key(ticket, venue, value.consumer).custody
-    actual = "DELEGATED" if value.request_proof == "DELEGATED" else ("SIGNED" if custody == "HELD" else "CUSTODY")
+    actual = "DELEGATED" if value.request_proof == "DELEGATED" else _grade_of_key(venue, request, ticket)
     if value.request_proof != actual:
         raise error("REQUEST_PROOF_TOO_WEAK", f"this request is {actual}, not {value.request_proof}")
     if not at_least(value.request_proof, agreement.request_proof_min):
@@ -210,14 +210,14 @@ async def _check_grade(
         _check_delegation(venue, value, ticket, keys)
 
 
-def decode_key(ticket: Ticket, venue: Venue, consumer: str) -> ParticipantKey:
-    """The key document that a ticket brings, or the one we hold."""
-    if ticket.key_document is not None:
-        return decode(ticket.key_document, ParticipantKey)
-    known = venue.keyring.key_documents.get(consumer)
-    if known is None:
-        raise error("IDENTITY_UNKNOWN", "the key document of the consumer must come along")
-    return known.value
+def _grade_of_key(venue: Venue, request: Verified[AccessRequest], ticket: Ticket) -> Grade:
+    """SIGNED or CUSTODY by the document of the very key that signed; a document that came along may be of another."""
+    held = venue.keyring.key_documents.get(request.value.consumer)
+    brought = decode(ticket.key_document, ParticipantKey) if ticket.key_document else None
+    for value in (brought, held.value if held else None):
+        if value is not None and hashlib.sha256(bytes.fromhex(value.public)).hexdigest() in request.keys:
+            return "SIGNED" if value.custody == "HELD" else "CUSTODY"
+    raise error("IDENTITY_UNKNOWN", "the document of the key that signed must come along")
 
 
 def _check_delegation(venue: Venue, value: AccessRequest, ticket: Ticket, keys: Keys) -> None:
