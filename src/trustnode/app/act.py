@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from trustnode.app import access, agreement, catalog, contract, participant, peering
+from trustnode.app import access, agreement, catalog, contract, participant, peering, product
 from trustnode.app.submission import Submission, Unit, handles
 from trustnode.core.contract import Act
 from trustnode.errors import error
@@ -16,7 +16,7 @@ from trustnode.errors import error
 PREPARE: Final[Mapping[str, Callable[[Submission[Act]], Awaitable[Unit]]]] = {
     "participant": participant.prepare_act,
     "peering": peering.prepare_act,
-    "product": catalog.prepare_product_act,
+    "product": product.prepare_product_act,
     "listing": catalog.prepare_listing_act,
     "negotiation": contract.prepare_negotiation_act,
     "agreement": agreement.prepare_act,

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from trustnode.app import participant
-from trustnode.app.catalog import mirror_to_peer, product_status
+from trustnode.app.catalog import mirror_to_peer
+from trustnode.app.product import product_status
 from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import fire
 from trustnode.app.venue import Venue

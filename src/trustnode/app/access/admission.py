@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trustnode.app import catalog
+from trustnode.app.product import source_of
 from trustnode.app.submission import record_entry
 from trustnode.app.transition import pseudonym
 from trustnode.app.venue import Sender, Venue
@@ -311,7 +312,7 @@ def prepared_product(view: View, handle: str) -> Prepared:
         raise error("NOT_REGISTERED", f"{handle} is not registered now", product=handle)
     if binding is None:
         raise error("SOURCE_UNCONFIRMED", f"{handle} has no data at this node", product=handle)
-    return Prepared(decode(document, Registration), catalog.source_of(decode(binding, Binding)))
+    return Prepared(decode(document, Registration), source_of(decode(binding, Binding)))
 
 
 async def open_session(
