@@ -39,17 +39,7 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
     """The methods of the service."""
 
     async def apply_peering(call: Call, request: pb.ApplyPeeringRequest) -> pb.ApplyPeeringResponse:
-        card = document_from_proto(request.card)
-        # An applicant shows the certificate that our own card file carries; for whom it speaks, the card says.
-        domain = decode(card, Card).trust_domain if call.audience == "APPLICANT" else call.caller.trust_domain
-        agreement = document_from_proto(request.peer_agreement)
-        answer = await peering.receive_application(venue, domain, card, agreement)
-        own = venue.keyring.cards[venue.domain].document
-        held = await venue.store.read(lambda view: view.document(answer.document)) if answer.state in SIGNED else None
-        return pb.ApplyPeeringResponse(
-            peering=object_of_answer(answer), card=document_to_proto(own),
-            peer_agreement=document_to_proto(held) if held else None,
-        )  # fmt: skip
+        return await _applied(venue, call, request)
 
     async def deliver(call: Call, request: pb.DeliverDocumentRequest) -> pb.DeliverDocumentResponse:
         document = document_from_proto(request.document)
@@ -96,6 +86,20 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
             name=SERVICE + "Read", request=pb.PeerServiceReadRequest, response=pb.PeerServiceReadResponse, handler=read,
             audiences=peer,
         ),
+    )  # fmt: skip
+
+
+async def _applied(venue: Venue, call: Call, request: pb.ApplyPeeringRequest) -> pb.ApplyPeeringResponse:
+    card = document_from_proto(request.card)
+    # An applicant shows the certificate that our own card file carries; for whom it speaks, the card says.
+    domain = decode(card, Card).trust_domain if call.audience == "APPLICANT" else call.caller.trust_domain
+    agreement = document_from_proto(request.peer_agreement)
+    answer = await peering.receive_application(venue, domain, card, agreement)
+    own = venue.keyring.cards[venue.domain].document
+    held = await venue.store.read(lambda view: view.document(answer.document)) if answer.state in SIGNED else None
+    return pb.ApplyPeeringResponse(
+        peering=object_of_answer(answer), card=document_to_proto(own),
+        peer_agreement=document_to_proto(held) if held else None,
     )  # fmt: skip
 
 

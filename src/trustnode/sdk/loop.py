@@ -52,8 +52,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         tasks.append(task)
         task.add_done_callback(lambda ended: _hand_over(ended, done))
 
-    loop.call_soon_threadsafe(start)
     try:
+        loop.call_soon_threadsafe(start)
         return done.result()
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
