@@ -202,7 +202,7 @@ WRONG_PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
     "RSA-1024 key": {"key": lambda: rsa.generate_private_key(65537, 1024)},  # noqa: S505
     "RSA-2048 key": {"key": lambda: rsa.generate_private_key(65537, 2048)},
     "expired": {"not_before_s": -7200, "not_after_s": -1},
-    "not yet valid": {"not_before_s": 3600},
+    "not yet valid": {"not_before_s": 1800},
 }
 """Defects of a leaf with a right name, as changes of ``Leaf`` (attack-tests I2a, I2e, I2f).
 
