@@ -63,7 +63,7 @@ approval = "{approval}"
 [offer.terms]
 purposes = ["statistics"]
 who = "anyone"
-period = "24 months"
+period = "12 months"
 columns = {columns}
 keep = "unlimited"
 onward = "allowed"
@@ -74,7 +74,8 @@ SMALL = ("id", "grp")
 OFFERS = {
     "open": ("automatic", ""),
     "asked": ("provider", ""),
-    "few": ("automatic", 'limits = ["5 reads per day"]'),
+    "few": ("automatic", 'limits = ["5 reads in all"]'),
+    "daily": ("automatic", 'limits = ["2 reads per day"]'),
     "rows": ("automatic", 'limits = ["1500 rows in all"]'),
     "totals": ("automatic", "aggregate_only = { min_group = 10 }"),
 }
