@@ -44,7 +44,7 @@ def describe(kind: str, location: str, tables: Mapping[str, str]) -> tuple[Table
     for table in found:
         if table.left_out:
             output.note(f"note     {table.name}: no type for {', '.join(table.left_out)}; not delivered")
-    return tuple(Table(name=table.name, columns=table.columns) for table in found)
+    return tuple(Table(name=table.name, columns=table.columns, rows=table.rows) for table in found)
 
 
 def load(path: Path) -> ProductFile:

@@ -181,7 +181,7 @@ def _protected(stage: Stage) -> None:
     say("waiting for lendco ... approved; " + next(lines_with(done.text, "agreed")).split('  "')[0])
     say('$ trustnode explain loans --sql "select * from loans"')
     done = stage.run("explain", "loans", "--sql", "select * from loans", profile="acme")
-    facts = ("10 of 56 columns", "3 masked", "8,505", "170.10 CNY")
+    facts = ("10 of 56 columns", "3 masked", "8,505 of 10,000 rows", "170.10 CNY")
     stage.expect(all(fact in done.text for fact in facts), ", ".join(facts), done)
     say(next(lines_with(done.text, "56 columns")))
     say('$ trustnode read loans --sql "select state, grade, ... from loans limit 2"')

@@ -85,6 +85,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: tuple[Column, ...]
     left_out: tuple[str, ...] = ()
     """Columns whose type has no word in the catalogue (lists, structures, intervals)."""
+    rows: int | None = None
+    """How many it holds now; None where counting would read the whole of it (CSV)."""
 
 
 def type_word(engine_type: str) -> str | None:
@@ -139,7 +141,10 @@ def describe(source: Source) -> tuple[Table, ...]:
 
     with readable(), duckdb.connect(":memory:") as connection:
         attach(connection, source)
-        return tuple(describe_reader(connection, name, text) for name, text in readers(connection, source).items())
+        found = readers(connection, source)
+        return tuple(
+            describe_reader(connection, name, text, counted=source.kind != "csv") for name, text in found.items()
+        )
 
 
 @contextmanager
@@ -239,8 +244,8 @@ def _database_table(target: str) -> str:
     return f"source.{quoted_name(schema or 'main')}.{quoted_name(table)}"
 
 
-def describe_reader(connection: duckdb.DuckDBPyConnection, name: str, reader: str) -> Table:
-    """Read names and types of one FROM item."""
+def describe_reader(connection: duckdb.DuckDBPyConnection, name: str, reader: str, *, counted: bool = False) -> Table:
+    """Read names and types of one FROM item, and count its rows where asked."""
     rows = connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()
     words = [(str(row[0]), type_word(str(row[1])), row[2] != "NO") for row in rows]
     try:
@@ -249,7 +254,8 @@ def describe_reader(connection: duckdb.DuckDBPyConnection, name: str, reader: st
         raise _bad("a column of the source has a name that cannot be used") from failure
     if not columns:
         raise _bad("the source has no column that can be delivered")
-    return Table(name, columns, tuple(column for column, word, _ in words if not word))
+    count = connection.execute(f"SELECT count(*) FROM {reader}").fetchone() if counted else None
+    return Table(name, columns, tuple(column for column, word, _ in words if not word), count[0] if count else None)
 
 
 def _bad(message: str) -> TrustnodeError:
