@@ -73,11 +73,11 @@ async def read(world: Any, agreement: Any) -> str:
 async def test_a_daily_limit_begins_again_at_midnight_of_the_products_zone(world) -> None:
     agreement = await world.clients["local"].negotiate(f"{DATA}/small", offer="daily")
     world.clock.set(world.noon)
-    assert [await read(world, agreement) for _ in range(3)] == ["", "", "QUOTA_AGREED"]
+    assert [await read(world, agreement) for _ in range(3)] == ["", "", "QUOTA_WINDOW"]
     world.clock.advance(12 * 3600 - 1)
-    assert await read(world, agreement) == "QUOTA_AGREED"
+    assert await read(world, agreement) == "QUOTA_WINDOW"
     world.clock.advance(2)
-    assert [await read(world, agreement) for _ in range(3)] == ["", "", "QUOTA_AGREED"]
+    assert [await read(world, agreement) for _ in range(3)] == ["", "", "QUOTA_WINDOW"]
 
 
 async def test_a_negotiation_nobody_answers_lapses_at_both_nodes(world) -> None:
