@@ -33,7 +33,7 @@ from trustnode.app.keyring import KeyRing
 from trustnode.app.publisher import Publisher
 from trustnode.app.reading import Changes
 from trustnode.app.streams import Streams
-from trustnode.app.submission import submit
+from trustnode.app.submission import record_entry, submit
 from trustnode.app.timers import Timers
 from trustnode.app.venue import Clock, Identity, Venue, log
 from trustnode.core import clock, envelope, identifier
@@ -52,7 +52,7 @@ from trustnode.rpc.health import Health
 from trustnode.rpc.server import Server
 from trustnode.rpc.services import method_table
 from trustnode.store.batch import Commit
-from trustnode.store.unit import View
+from trustnode.store.unit import RefusalRecord, View
 from trustnode.store.writer import Store
 from trustnode.wire.channel import Target, VenueChannel
 from trustnode.wire.peer import Peer, Peers
@@ -230,8 +230,9 @@ class Node:
                 publisher=self.publisher,
             ),
             trust=self.trust, credential=self.credential, limits=self.config.limits, now=self.venue.clock.now,
-            log_requests=self.config.log.requests,
+            log_requests=self.config.log.requests, on_refused=self.on_refused,
         )  # fmt: skip
+        self._recording: set[asyncio.Task[None]] = set()
         self.fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
     def on_commit(self, commit: Commit) -> None:
@@ -251,6 +252,21 @@ class Node:
                 self._trust_changed.set()
                 if state.state == "REVOKED":
                     self.venue.keyring.revoke(state.id, getattr(state, "kid", ""), state.changed_at)
+
+    def on_refused(self, refusal: TrustnodeError) -> None:
+        """An identity was refused: an entry for the first of a kind in a minute, a count for the others."""
+        record = RefusalRecord(
+            object_kind="node", object=self.venue.domain, event="lifecycle.refuse", caller="identity",
+            fields={"reason_code": refusal.reason},
+        )  # fmt: skip
+        # A copy: the caller's own error is on its way to the caller.
+        task = asyncio.ensure_future(self._record(error(refusal.reason, refusal.message), record))
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
+
+    async def _record(self, refusal: TrustnodeError, record: RefusalRecord) -> None:
+        with contextlib.suppress(TrustnodeError):  # a full disk is an alarm of its own
+            await record_entry(self.venue, refusal, record)
 
     def on_fatal(self, problem: BaseException) -> None:
         """The writer is gone: nothing can be proven any more, so the node stops."""

@@ -79,7 +79,9 @@ async def asks_as(world: Any, to: str, credential: Any) -> TrustnodeError:
 async def test_a_certificate_for_gz_signed_by_zj_is_refused_by_name(world) -> None:
     forged = authority_of(world, HOME).leaf(Leaf(uris=(f"spiffe://{DATA}/node/x",), dns=(f"node.{DATA}",)))
     for to in (HOME, DATA):
-        assert (await asks_as(world, to, forged)).reason in ("IDENTITY_WRONG_DOMAIN", "IDENTITY_UNKNOWN")
+        size = world.size(to)
+        assert (await asks_as(world, to, forged)).reason == "IDENTITY_WRONG_DOMAIN"
+        await logged(world, to, size, "lifecycle.refuse", "IDENTITY_WRONG_DOMAIN")
 
 
 def authority_of(world: Any, domain: str) -> Venue:

@@ -99,12 +99,14 @@ class Dispatcher(grpc.GenericRpcHandler):
         limits: Limits,
         *,
         log_requests: bool = True,
+        on_refused: Callable[[TrustnodeError], None] = lambda _refusal: None,
     ) -> None:
         self._methods = methods
         self._admission = admission
         self._identify = identify
         self._limits = limits
         self._log_requests = log_requests
+        self._on_refused = on_refused
         self._running: set[_Progress] = set()
         self._log = structlog.get_logger("trustnode.rpc")
 
@@ -194,8 +196,9 @@ class Dispatcher(grpc.GenericRpcHandler):
     def _identified(self, context: Context, source: str) -> Identified:
         try:
             return self._identify(context)
-        except TrustnodeError:
+        except TrustnodeError as refusal:
             self._admission.refused(source)
+            self._on_refused(refusal)
             raise
 
     async def _handle(self, method: Method, call: Call, context: Context, progress: _Progress) -> bytes | None:
@@ -221,7 +224,7 @@ class Dispatcher(grpc.GenericRpcHandler):
             async for answer in answers:
                 encoded = _encode(method, answer)
                 progress.bytes_out += len(encoded)
-                await context.write(encoded)
+                await _written(context, encoded)
 
     async def _request(self, method: Method, context: Context, progress: _Progress) -> Any:
         if method.client_streaming:
@@ -262,6 +265,14 @@ class Dispatcher(grpc.GenericRpcHandler):
             bytes_in=progress.bytes_in,
             bytes_out=progress.bytes_out,
         )
+
+
+async def _written(context: Context, encoded: bytes) -> None:
+    """Hand a message to the transport; it fails only when the caller went away, which is no fault of ours."""
+    try:
+        await context.write(encoded)
+    except Exception as gone:  # gRPC's class for it is private
+        raise asyncio.CancelledError from gone
 
 
 def _check_audience(method: Method, who: Identified) -> Identified:

@@ -21,7 +21,7 @@ import grpc
 from grpc import aio
 
 from trustnode.config import Limits
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 from trustnode.keys import Credential
 from trustnode.rpc.admission import Admission
 from trustnode.rpc.authentication import Authenticator, Identified, Trust
@@ -121,6 +121,7 @@ class Server:
         now: Callable[[], str],
         monotonic: Callable[[], float] = time.monotonic,
         log_requests: bool = True,
+        on_refused: Callable[[TrustnodeError], None] = lambda _refusal: None,
     ) -> None:
         """Prepare; nothing listens yet.
 
@@ -132,6 +133,7 @@ class Server:
             now: The node's clock.
             monotonic: Seconds that never go back, for rates.
             log_requests: Whether each call writes its line.
+            on_refused: Told of every caller whose identity was refused, so that it is recorded.
         """
         self._limits = limits
         self._trust = trust
@@ -140,7 +142,9 @@ class Server:
         self._authenticator = Authenticator(trust, now, monotonic)
         admission = Admission(limits, monotonic)
         network = methods.without("OPERATOR")
-        self._network = Dispatcher(network, admission, self._identify, limits, log_requests=log_requests)
+        self._network = Dispatcher(
+            network, admission, self._identify, limits, log_requests=log_requests, on_refused=on_refused
+        )
         self._local = Dispatcher(methods, admission, self._operator, limits, log_requests=log_requests)
         self._servers: list[aio.Server] = []
         self._socket: Path | None = None
