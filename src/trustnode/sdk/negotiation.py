@@ -6,6 +6,7 @@ the table of steps (``core.contract``, run by the nodes), waiting for news (``wa
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -32,7 +33,7 @@ from trustnode.core.identifier import short_name
 from trustnode.core.participant import domain_of
 from trustnode.core.policy import terms as terms_module
 from trustnode.core.policy.compile import compile_terms
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 from trustnode.sdk.agreement import Agreement
 from trustnode.sdk.connection import Found, Submitted
 from trustnode.sdk.market import OfferView, Product
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 SETTLING: Final = frozenset({"AGREED", "FINALIZED", "TERMINATED", "OFFERED"})
 """States in which a consumer has something to do, or nothing any more."""
+RETRY_S: Final = 0.25
 AUTOMATIC_WAIT_S: Final = 30.0
 """How long an agreement that needs nobody's yes may take."""
 
@@ -169,7 +171,7 @@ class Negotiation:
         """
         deadline = _Deadline(timeout)
         while True:
-            await self.refresh()
+            await self._refreshed(deadline)
             if self.state == "AGREED" and self.role == "consumer":
                 await self._countersign()
             if self.state == "FINALIZED":
@@ -183,6 +185,18 @@ class Negotiation:
         """Look at it again."""
         self._take(await self._client.connection.get("negotiation", self.id))
         return self
+
+    async def _refreshed(self, deadline: _Deadline) -> None:
+        """As ``refresh``; a node that is away is asked again until the time is over."""
+        while True:
+            try:
+                await self.refresh()
+            except TrustnodeError as problem:
+                if not problem.retryable or deadline.left_s <= 0:
+                    raise
+                await asyncio.sleep(min(RETRY_S, deadline.left_s))
+            else:
+                return
 
     async def _changed(self, deadline: _Deadline) -> bool:
         """Wait for the next version; False when the time is over."""

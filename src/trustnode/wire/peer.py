@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
 
+import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
@@ -90,7 +91,7 @@ async def call_unary_whole(
     with _errors():
         invoke = channel.unary_unary(method, _serialize, response.FromString)
         call = invoke(request, timeout=timeout_s, metadata=tuple(metadata))
-        message = await call
+        message = await _answered(call)
         return Answer(message, _pairs(await call.initial_metadata()), _pairs(await call.trailing_metadata()))
 
 
@@ -200,6 +201,16 @@ def _serialize(message: Message) -> bytes:
 
 def _pairs(metadata: Any) -> dict[str, str | bytes]:
     return dict(metadata or ())
+
+
+async def _answered(call: aio.UnaryUnaryCall[Any, M]) -> M:
+    """The answer. Our own cancelling raises CancelledError, so that this status means a node that went away."""
+    try:
+        return await call
+    except aio.AioRpcError as failed:
+        if failed.code() is grpc.StatusCode.CANCELLED and error_from_rpc(failed).reason == "CANCELLED":
+            raise error("PEER_UNREACHABLE", "the node went away during the call") from failed
+        raise
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -405,7 +406,11 @@ asyncio.run(main())
         check=False,
     )
     assert done.returncode == 9
-    # The pipe of stderr is inherited: that `run` has returned says that every process which held it has ended.
+    # The pipe of stderr is inherited: that `run` has returned says that every process which held it is ending.
+    for _ in range(100):
+        if not _is_running(int(done.stdout)):
+            break
+        time.sleep(0.05)  # a process closes its files before it is gone
     assert not _is_running(int(done.stdout))
 
 
