@@ -16,6 +16,8 @@ from trustnode.demo import story
 from trustnode.demo.stage import VENUES, Stage, number
 
 HANDLE = "gz.example/numbers"
+FEW = "gz.example/few"
+"""The same columns, 10,000 rows."""
 ROWS = 4_000_000
 """Six columns of eight bytes: 192 MB."""
 PRODUCT = """
@@ -62,9 +64,9 @@ derived = "free"
 """
 
 
-def write_numbers(path: Path) -> None:
+def write_numbers(path: Path, rows: int = ROWS) -> None:
     """The file that is read: reproducible, not compressible."""
-    columns = {f"c{n}": pc.random(ROWS, initializer=n) for n in range(6)}
+    columns = {f"c{n}": pc.random(rows, initializer=n) for n in range(6)}
     pq.write_table(pa.table(columns), path, row_group_size=122_880, compression="none", use_dictionary=False)
 
 
@@ -88,7 +90,10 @@ def venues() -> Iterator[Stage]:
             story._join(stage, "zj", "far", "Far")
             write_numbers(stage.folder / "numbers.parquet")
             (stage.folder / "numbers.toml").write_text(PRODUCT, encoding="utf-8")
+            write_numbers(stage.folder / "few.parquet", 10_000)
+            (stage.folder / "few.toml").write_text(PRODUCT.replace("numbers", "few"), encoding="utf-8")
             stage.run("publish", "numbers.toml", home="gz")
+            stage.run("publish", "few.toml", home="gz")
             story._until(stage, HANDLE, "search", "random", profile="far")
             yield stage
         finally:
