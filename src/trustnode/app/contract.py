@@ -67,6 +67,7 @@ async def _request(submission: Submission[NegotiationMessage]) -> Unit:
     venue, value = submission.venue, submission.value
     venue.check_may_trade()
     offer = await _offer(submission)
+    venue.policies.load(offer.value.policy).check_purpose(value.purpose)
     consumer_key = await _key(submission, value.iss)
     _check_consumer(venue, submission.sender, consumer_key)
     nodes = _nodes(venue, offer.value, value.iss)
@@ -178,6 +179,7 @@ async def _draft(
     """The agreement that this request would become: signed by us under a mandate, else waiting for the provider."""
     venue, value = submission.venue, submission.value
     provider = await _key(submission, offer.value.provider)
+    venue.policies.load(offer.value.policy).check_purpose(value.purpose)
     product, registration = await _registered(venue, offer.value.product)
     catalog.check_terms(offer.value, registration)
     policy = odrl.agreement(

@@ -11,7 +11,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final, TextIO
 
 import click
@@ -27,6 +27,13 @@ def options() -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _plain(value: object) -> str:
+    """A value of a result that JSON has no form for: times in ISO 8601, bytes in hexadecimal, decimals as written."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
 def is_json() -> bool:
     """Whether ``--json`` was given."""
     return bool(options().get("json"))
@@ -40,7 +47,7 @@ def lang() -> str:
 def show(data: Mapping[str, Any], *lines: str) -> None:
     """Write the result of a command: ``data`` with ``--json``, else the lines."""
     if is_json():
-        click.echo(json.dumps(data, ensure_ascii=False, separators=(", ", ": ")))
+        click.echo(json.dumps(data, ensure_ascii=False, separators=(", ", ": "), default=_plain))
         return
     for line in lines:
         click.echo(line)

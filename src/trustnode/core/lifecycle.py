@@ -127,17 +127,24 @@ def step(machine: Machine[F], state: State | None, event: str, actor: str, facts
         TrustnodeError: ROLE_NOT_ALLOWED, ILLEGAL_TRANSITION, or the reason of the guard that did not hold.
     """
     if not machine.may_ever(event, actor):
-        raise error("ROLE_NOT_ALLOWED", f"a {ACTORS[actor]} may not send {event} to a {machine.name}")
+        raise error("ROLE_NOT_ALLOWED", f"the {ACTORS[actor]} may not {_said(event)} a {machine.name}")
     source = state.state if state else None
     rows = machine.index.get((source, event), ())
     if not rows:
-        raise error("ILLEGAL_TRANSITION", f"{machine.name} in {source or '(none)'}: {event} is not possible")
+        raise error(
+            "ILLEGAL_TRANSITION", f"{machine.name} in {source or '(none)'}: it is not possible to {_said(event)}"
+        )
     rows = tuple(row for row in rows if actor in row.actors)
     if not rows:
-        raise error("ROLE_NOT_ALLOWED", f"a {ACTORS[actor]} may not send {event} to a {machine.name} in {source}")
+        raise error("ROLE_NOT_ALLOWED", f"the {ACTORS[actor]} may not {_said(event)} a {machine.name} in {source}")
     causes = _causes(state.causes if state else (), event, actor, cause)
     row = _choose(machine, rows, facts, causes)
     return Step(row.target, causes if row.target == "SUSPENDED" or causes else (), row.evidence)
+
+
+def _said(event: str) -> str:
+    """An event in a sentence; the name a person types where it differs."""
+    return {"lift_cause": "resume"}.get(event, event.replace("_", " "))
 
 
 def _choose(machine: Machine[F], rows: tuple[Row[F], ...], facts: F, causes: tuple[str, ...]) -> Row[F]:

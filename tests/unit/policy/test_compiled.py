@@ -35,6 +35,20 @@ def decided(policy, **changes):
 # --- decisions
 
 
+@pytest.mark.parametrize("name", OFFERS)
+@pytest.mark.parametrize("purpose", ["", "credit scoring", *sorted(PURPOSES)])
+def test_the_purposes_an_offer_is_agreed_for_are_those_that_are_decided_for_later(name, purpose):
+    policy = agreed_offer(name)
+    operation = "aggregate" if policy.aggregate_only else "read"
+    refused = decided(policy, purpose=purpose, operation=operation)[1] == "PURPOSE_NOT_AGREED"
+    if not refused:
+        policy.check_purpose(purpose)
+        return
+    with pytest.raises(PolicyDenied) as caught:
+        policy.check_purpose(purpose)
+    assert caught.value.reason == "PURPOSE_NOT_AGREED"
+
+
 def test_a_request_inside_every_term_is_allowed():
     assert agreed_offer("scoring").decide(request()) == compiled.ALLOWED
 

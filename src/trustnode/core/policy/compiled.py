@@ -122,6 +122,23 @@ class CompiledPolicy:
                 return Decision("DEFAULT_DENY", reason, said, path)
         return self._refuse_owing(request) if self._before or request.violated else ALLOWED
 
+    def check_purpose(self, purpose: str) -> None:
+        """Whether data may be used for a purpose at all, before there is an agreement to decide by.
+
+        Raises:
+            TrustnodeError: PURPOSE_NOT_AGREED, with the purposes that are agreed and those that never are.
+        """
+        permission = self._permission
+        asked = [part for part in (permission.constraint if permission else ()) if part.left == "purpose"]
+        never = [
+            rule.constraint
+            for rule in self.policy.prohibition
+            if rule.constraint and all(part.left == "purpose" for part in rule.constraint)
+        ]
+        agreed = purpose in PURPOSE_WORDS and all(purpose in conflict.purposes(part) for part in asked)
+        if not agreed or any(all(purpose in conflict.purposes(part) for part in parts) for parts in never):
+            raise error("PURPOSE_NOT_AGREED", self._purpose_words, purpose=purpose)
+
     def _refuse_stranger(self, request: Request) -> Decision | None:
         """An offer grants nothing; an agreement grants to its assignee alone. An unknown purpose is none."""
         if self.policy.type != "Agreement" or request.consumer != self.policy.assignee:

@@ -55,13 +55,13 @@ def exclusive(one: Constraint, other: Constraint) -> bool:
     if one.left is None or one.left != other.left:
         return False
     if one.left == "purpose":
-        return not _purposes(one) & _purposes(other)
+        return not purposes(one) & purposes(other)
     if one.left == "dateTime":
         return _times_apart(one, other) or _times_apart(other, one)
     return _terms_apart(one, other) or _terms_apart(other, one)
 
 
-def _purposes(constraint: Constraint) -> frozenset[str]:
+def purposes(constraint: Constraint) -> frozenset[str]:
     """The purposes that satisfy it; all where the operator is of no use for a single value."""
     everything = frozenset(PURPOSES)
     words = frozenset(constraint.values)
