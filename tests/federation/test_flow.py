@@ -66,6 +66,13 @@ async def test_under_a_mandate_an_agreement_is_in_force_at_both_nodes_and_both_c
     assert ours.documents == theirs.documents
 
 
+async def test_a_purpose_that_the_offer_does_not_allow_is_refused_when_it_is_asked_for(world) -> None:
+    for offer in ("open", "asked"):
+        with pytest.raises(TrustnodeError) as caught:
+            await world.clients["acme"].negotiate(f"{DATA}/small", offer=offer, purpose="marketing")
+        assert caught.value.reason == "PURPOSE_NOT_AGREED"
+
+
 async def test_an_offer_with_approval_waits_for_the_provider_and_then_for_the_consumer(world) -> None:
     acme, bureau = world.clients["acme"], world.clients["bureau"]
     under_way = await acme.negotiate(f"{DATA}/small", offer="asked")

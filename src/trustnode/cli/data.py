@@ -200,6 +200,21 @@ def receipts(agreement: str, page: str, size: int) -> None:
 
 @click.command(cls=Command)
 @click.argument("agreement")
+def budget(agreement: str) -> None:
+    """What is used and what is left of the limits of AGREEMENT."""
+    with session.client() as connection:
+        found = connection.explain(agreement, purpose="", sql="")
+    rows = [
+        (one.text, f"{one.used:,}", f"{one.reserved:,}", f"{max(one.limit - one.used - one.reserved, 0):,}")
+        for one in found.counters
+    ]
+    lines = output.table(("LIMIT", "USED", "RUNNING", "LEFT"), rows) if rows else ["no limit was agreed"]
+    items = [{**one._asdict(), "left": max(one.limit - one.used - one.reserved, 0)} for one in found.counters]
+    output.show_list(items, lines, "")
+
+
+@click.command(cls=Command)
+@click.argument("agreement")
 def cost(agreement: str) -> None:
     """What AGREEMENT has cost so far, by its receipts."""
     with session.connect() as connection:

@@ -49,6 +49,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "access": Entry("data:access", "Running and past accesses; stop one."),
     "receipts": Entry("data:receipts", "What was delivered under an agreement."),
     "cost": Entry("data:cost", "What an agreement has cost so far."),
+    "budget": Entry("data:budget", "What is left of the limits of an agreement."),
     # proof
     "evidence": Entry("evidence:evidence", "The story of an agreement; its bundle."),
     "verify": Entry("evidence:verify", "Check a bundle; needs no node and no network."),

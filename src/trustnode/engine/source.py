@@ -217,7 +217,7 @@ def _file(path: Path) -> Path:
     try:
         resolved = path.resolve()
         if not resolved.is_file():
-            raise _bad("there is no such file")
+            raise _bad(f"there is no file {path}")
         resolved.open("rb").close()
         if not resolved.stat().st_size:
             raise _bad("the file is empty")

@@ -422,6 +422,15 @@ def test_an_explanation_begins_as_in_the_story(run, node):
     assert node.requests("AccessService/ExplainAccess")[0]["agreement"] == CONTRACT
 
 
+def test_the_budget_is_what_the_limits_leave(run, node):
+    node.answers["DocumentService/GetObject"] = found(thing("agreement", CONTRACT, "PERFORMING", AGREEMENT))
+    counter = {"text": "50 reads per day", "used": 47, "reserved": 1, "limit": 50}
+    node.answers["AccessService/ExplainAccess"] = explanation(allowed=False, reason="DENIED", counters=[counter])
+
+    assert run("budget", "flights").stdout.splitlines()[1].split()[-3:] == ["47", "1", "2"]
+    assert json.loads(run("budget", "flights", "--json").stdout)["items"][0]["left"] == 2
+
+
 def test_an_explanation_of_an_offer_needs_no_agreement(run, node):
     node.answers["AccessService/ExplainAccess"] = explanation()
     run("explain", "gz.example/flights-2013", "--offer", "open", "--purpose", "statistics")

@@ -237,8 +237,8 @@ def read_zip(data: bytes) -> dict[str, bytes]:
             infos = archive.infolist()
             _check_size(len(infos), sum(info.file_size for info in infos))
             found = {info.filename: _read(archive, info) for info in infos}
-    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, struct.error, OSError) as why:
-        raise _failed(f"not a bundle: {why}") from None
+    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, struct.error, OSError):
+        raise _failed("not a bundle, or not the whole of one") from None
     if write_zip(found) != data:
         raise _failed("the zip is not in the form of a bundle")
     return found
