@@ -2,14 +2,16 @@
 
 Decides: the tables, and that a store of a newer program is not opened. Leaves to others: what stands in them.
 
-sqlite-utils is imported only when a migration is pending: where pandas is installed the import alone takes more than a
-second (ecosystem 3), and a node starts within two.
+sqlite-utils is imported only when a migration is pending, and without pandas: where that is installed the import takes
+more than a second (ecosystem 3), and a node starts within two.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from trustnode.errors import error
@@ -246,8 +248,24 @@ def migrate(db: sqlite3.Connection) -> None:
         _apply(db)
 
 
+@contextlib.contextmanager
+def _without_pandas() -> Iterator[None]:
+    """Hide pandas from sqlite-utils, which loads it where it is installed, for columns that nothing here has: a second
+    of a first start.
+    """
+    if "pandas" in sys.modules:
+        yield
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # the documented way to say that there is none
+    try:
+        yield
+    finally:
+        del sys.modules["pandas"]
+
+
 def _apply(db: sqlite3.Connection) -> None:
-    from sqlite_utils import Database, Migrations
+    with _without_pandas():
+        from sqlite_utils import Database, Migrations
 
     migrations = Migrations("trustnode")
     for name, step in STEPS:
