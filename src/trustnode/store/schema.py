@@ -250,9 +250,7 @@ def migrate(db: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def _without_pandas() -> Iterator[None]:
-    """Hide pandas from sqlite-utils, which loads it where it is installed, for columns that nothing here has: a second
-    of a first start.
-    """
+    """Hide pandas from sqlite-utils, which would load it for types of columns that nothing here has."""
     if "pandas" in sys.modules:
         yield
         return
