@@ -69,6 +69,11 @@ def error_from_rpc(failed: aio.AioRpcError) -> TrustnodeError:
     return RemoteError(code, info.reason, message, **metadata)
 
 
+def is_answered(failed: aio.AioRpcError) -> bool:
+    """Whether a node of this kind said why; otherwise gRPC itself ended the call."""
+    return _error_info(failed) is not None
+
+
 def _transport(reason: str, message: str) -> dict[str, str]:
     # gRPC's own text names addresses: for the operator's log, not for a message to show.
     return {"transport": message[:512]} if reason == "PEER_UNREACHABLE" and message else {}

@@ -28,6 +28,7 @@ from trustnode.wire.convert import (
     document_to_proto,
     documents_from_proto,
     error_from_rpc,
+    is_answered,
     is_retryable_code,
     object_from_proto,
 )
@@ -208,7 +209,7 @@ async def _answered(call: aio.UnaryUnaryCall[Any, M]) -> M:
     try:
         return await call
     except aio.AioRpcError as failed:
-        if failed.code() is grpc.StatusCode.CANCELLED and error_from_rpc(failed).reason == "CANCELLED":
+        if failed.code() is grpc.StatusCode.CANCELLED and not is_answered(failed):
             raise error("PEER_UNREACHABLE", "the node went away during the call") from failed
         raise
 
