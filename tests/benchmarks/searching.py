@@ -44,10 +44,10 @@ def _now() -> str:
 async def _measure(folder: Path) -> list[float]:
     draw = random.Random(7)
     async with await Store.open(folder / "node.db", clock=_now, node_id="2" * 32, reserve_bytes=0) as store:
-        for start in range(0, LISTINGS, 2000):
+        for start in range(0, LISTINGS, 500):
 
             def unit(tx: Tx, start: int = start) -> int:
-                for number in range(start, start + 2000):
+                for number in range(start, start + 500):
                     words = " ".join(draw.choices(WORDS, k=3))
                     tx.index(f"l{number}", SearchText(title=f"{words} {number}", words=words, viewers=("*",)))
                 return start
