@@ -132,7 +132,11 @@ def _publish(stage: Stage) -> None:
 
 def _find(stage: Stage) -> None:
     say("2  FIND: what is there?                           analyst acme, at zj.example")
-    for words, product, hops in (("贷款", "fin.example/loans-2018", "2"), ("flights", "gz.example/flights-2013", "1")):
+    for words, product, hops in (
+        ("贷款", "fin.example/loans-2018", "2"),
+        ("航班 准点", "gz.example/flights-2013", "1"),
+        ("flights", "gz.example/flights-2013", "1"),
+    ):
         say(f"$ trustnode search {words}")
         done = _until(stage, product, "search", words, profile="acme")
         line = next(lines_with(done.out, product), "")
