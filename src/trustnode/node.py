@@ -44,7 +44,7 @@ from trustnode.core.peering import PeeringState
 from trustnode.engine.pool import EngineLimits, EnginePool
 from trustnode.errors import TrustnodeError, error
 from trustnode.keys import Credential, NodeKeys, create_node_keys, issue_card, load_node_keys, node_credential
-from trustnode.keys.authority import Authority, issue_credential, issue_from_request, renewal_time
+from trustnode.keys.authority import APPLY_LIFE, Authority, issue_credential, issue_from_request, renewal_time
 from trustnode.keys.files import read_secret, write_secret
 from trustnode.keys.home import root_signer
 from trustnode.rpc.authentication import Trust, TrustState
@@ -60,7 +60,6 @@ from trustnode.wire.peer import Peer, Peers
 CARD_FILE: Final = "venue.card"
 MASK_KEY_FILE: Final = "mask.key"
 RENEW_LOOK_S: Final = 60.0
-APPLICANT_DAYS: Final = 30
 APPLY_S: Final = 10.0
 SETTLE_S: Final = 5.0
 """Time in which stopped streams settle before the port closes."""
@@ -159,7 +158,7 @@ def applicant_certificate(home: Path, trust_domain: str, now: str) -> tuple[str,
         return ()
     keys = load_node_keys(home, trust_domain, now)
     spiffe = f"spiffe://{trust_domain}/apply/{secrets.token_hex(8)}"
-    made = issue_credential(keys.authority, spiffe, now, timedelta(days=APPLICANT_DAYS))
+    made = issue_credential(keys.authority, spiffe, now, APPLY_LIFE)
     key.unlink(missing_ok=True)
     write_secret(key, made.key_pem)
     chain.write_bytes(made.chain_pem)
@@ -456,10 +455,10 @@ class Certificates:
         """Issue the certificate of a participant's client for the key in a request; PEM, leaf first."""
         return issue_from_request(self._authority, csr, f"{participant}/client", self._clock.now())
 
-    def credential(self, path: str, days: float) -> tuple[bytes, bytes]:
+    def credential(self, path: str, life: timedelta) -> tuple[bytes, bytes]:
         """Make a key and its certificate; chain and key in PEM."""
         spiffe = f"spiffe://{self._authority.trust_domain}/{path}"
-        made = issue_credential(self._authority, spiffe, self._clock.now(), timedelta(days=days))
+        made = issue_credential(self._authority, spiffe, self._clock.now(), life)
         return made.chain_pem, made.key_pem
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustnode.core.contract import GRADES, Price, at_least, default_grade
+from trustnode.core.contract import GRADES, Mandate, Price, at_least, check_mandate, default_grade
 from trustnode.errors import TrustnodeError
 
 
@@ -56,3 +58,29 @@ def test_grades_are_ordered() -> None:
     for weak, grade in enumerate(GRADES):
         for minimum, other in enumerate(GRADES):
             assert at_least(grade, other) == (weak >= minimum)  # type: ignore[arg-type]
+
+
+ACME = "spiffe://zj.example/participant/acme"
+OTHER = "spiffe://zj.example/participant/other"
+
+
+@pytest.mark.parametrize(
+    "mandate, now, concluded, is_covered",
+    [
+        (Mandate(3), "2026-11-24T00:00:00.000Z", 2, True),
+        (Mandate(3), "2026-11-24T00:00:00.000Z", 3, False),
+        (Mandate(3, (ACME,)), "2026-11-24T00:00:00.000Z", 0, True),
+        (Mandate(3, (OTHER,)), "2026-11-24T00:00:00.000Z", 0, False),
+        (Mandate(3), "2026-11-25T00:00:00.001Z", 0, False),
+        (None, "2026-11-24T00:00:00.000Z", 0, False),
+    ],
+)
+def test_a_venue_concludes_only_what_the_mandate_covers(mandate, now, concluded, is_covered) -> None:
+    offer = SimpleNamespace(mandate=mandate, valid_until="2026-11-25T00:00:00.000Z")
+    agreement = SimpleNamespace(consumer=SimpleNamespace(participant=ACME))
+    if is_covered:
+        check_mandate(agreement, offer, now, concluded)
+        return
+    with pytest.raises(TrustnodeError) as refused:
+        check_mandate(agreement, offer, now, concluded)
+    assert refused.value.reason == "SIGNATURE_INVALID"

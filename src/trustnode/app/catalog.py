@@ -37,7 +37,7 @@ from trustnode.core.peering import PeeringState
 from trustnode.core.policy import floor
 from trustnode.core.policy.compile import check_stated
 from trustnode.core.policy.terms import Terms
-from trustnode.errors import TrustnodeError, error
+from trustnode.errors import error
 from trustnode.store.search import SearchText
 from trustnode.store.unit import Tx, View
 
@@ -433,25 +433,3 @@ def find_offer(view: View, handle: str, name: str) -> tuple[CatalogEntry, Docume
     if name:
         raise error("NOT_FOUND", f"{handle} has no offer {name}; it has: {names}")
     raise error("FIELD_MISSING", f"name one of the offers: {names}", field="offer")
-
-
-async def recheck_offers(venue: Venue) -> list[str]:
-    """Names of our offers on sale that this program no longer enforces; asked at the start after an upgrade."""
-    documents = await venue.store.read(_own_offers(venue.domain))
-    return [decode(d, Offer).name for d in documents if not _compiles(venue, d)]
-
-
-def _own_offers(domain: str) -> Callable[[View], list[Document]]:
-    def query(view: View) -> list[Document]:
-        entries = view.find(CatalogEntry, origin=domain, state="LISTED", limit=10_000)
-        return [document for entry in entries for document in offers_of(view, entry)]
-
-    return query
-
-
-def _compiles(venue: Venue, document: Document) -> bool:
-    try:
-        venue.policies.load(decode(document, Offer).policy)
-    except TrustnodeError:
-        return False
-    return True

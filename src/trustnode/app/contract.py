@@ -179,7 +179,6 @@ async def _draft(
     """The agreement that this request would become: signed by us under a mandate, else waiting for the provider."""
     venue, value = submission.venue, submission.value
     provider = await _key(submission, offer.value.provider)
-    venue.policies.load(offer.value.policy).check_purpose(value.purpose)
     product, registration = await _registered(venue, offer.value.product)
     catalog.check_terms(offer.value, registration)
     policy = odrl.agreement(
@@ -269,7 +268,7 @@ def _drafted(
     if value.mandate is None:
         waits = offer.value.provider
         return tx.save(msgspec.structs.replace(state, agreement=draft.digest, waits_for=waits))
-    concluded = len(tx.find(AgreementState, product=value.product, offer_name=offer.value.name, limit=1_000_000))
+    concluded = tx.count(AgreementState, product=value.product, offer_name=offer.value.name)
     check_mandate(value, offer.value, tx.now, concluded)
     return _agree(tx, venue, state, draft, value, by=venue.domain)
 
@@ -507,6 +506,7 @@ async def _accept(submission: Submission[NegotiationMessage]) -> Unit:
     """The consumer accepts the counter-offer; under a mandate the provider's node concludes at once."""
     venue, value = submission.venue, submission.value
     offer = await _offer(submission)
+    venue.policies.load(offer.value.policy).check_purpose(value.purpose)
     key = await _key(submission, value.iss)
     at_provider = venue.domain == domain_of(offer.value.provider)
     draft = await _draft(submission, offer, key) if at_provider else None

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from trustnode.core.access import AccessState
 from trustnode.core.catalog import REGISTERED
 from trustnode.core.lifecycle import State
 from trustnode.core.stream import FrameNote, chain_next, chain_start
@@ -341,8 +340,3 @@ async def _recheck(stream: Stream) -> None:
 def _why(kind: str, state: State) -> str:
     causes = ", ".join(cause.partition(":")[2] for cause in state.causes)
     return f"{kind} is {state.state}" + (f" ({causes})" if causes else "")
-
-
-def is_open(access: AccessState) -> bool:
-    """Whether an access still moves or may still move data."""
-    return access.state in ("REQUESTED", "CONDITIONAL", "PREPARING", "STREAMING", "PAUSED")

@@ -130,7 +130,9 @@ class Handler(NamedTuple):
 
 HANDLERS: dict[type[Statement], Handler] = {}
 """Closed table, filled by the nouns through ``handles``; a test compares it with the document types."""
-NOT_SUBMITTED: Final = frozenset({"chain-head", "resource-binding", "access-request", "catalog-record"})
+NOT_SUBMITTED: Final = frozenset(
+    {"chain-head", "resource-binding", "access-request", "catalog-record", "offer", "receipt"}
+)
 """Types that never come to the door alone: they travel with another document, a stream or a feed."""
 
 

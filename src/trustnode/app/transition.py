@@ -206,33 +206,30 @@ def resume_agreements(tx: Tx, agreements: Sequence[AgreementState], cause: str, 
             fire(tx, AGREEMENT, agreement, "lift_cause", actor, facts, cause=cause)
 
 
-def agreements_with_peer(tx: Tx, domain: str, states: tuple[str, ...]) -> list[AgreementState]:
-    """Agreements whose other node is ``domain``."""
-    limit = EFFECTS_IN_ONE_UNIT
-    sold = tx.find(AgreementState, consumer_node=domain, state=states, limit=limit)
-    return sold + tx.find(AgreementState, provider_node=domain, state=states, limit=limit)
+NODES: Final = ("consumer_node", "provider_node")
+PARTIES: Final = ("consumer", "provider")
+
+
+def _agreements_of(tx: Tx, sides: tuple[str, str], who: str, states: tuple[str, ...]) -> list[AgreementState]:
+    """Agreements that have ``who`` on either side."""
+    found = (tx.find(AgreementState, state=states, limit=EFFECTS_IN_ONE_UNIT, **{side: who}) for side in sides)
+    return [agreement for one_side in found for agreement in one_side]
 
 
 def _peer_gone(tx: Tx, peering: State) -> None:
-    suspend_agreements(tx, agreements_with_peer(tx, peering.id, ("PERFORMING", "SUSPENDED")), "PEER")
+    suspend_agreements(tx, _agreements_of(tx, NODES, peering.id, ("PERFORMING", "SUSPENDED")), "PEER")
 
 
 def _peer_back(tx: Tx, peering: State) -> None:
-    resume_agreements(tx, agreements_with_peer(tx, peering.id, ("SUSPENDED",)), "PEER")
-
-
-def _participant_agreements(tx: Tx, participant: str, states: tuple[str, ...]) -> list[AgreementState]:
-    limit = EFFECTS_IN_ONE_UNIT
-    bought = tx.find(AgreementState, consumer=participant, state=states, limit=limit)
-    return bought + tx.find(AgreementState, provider=participant, state=states, limit=limit)
+    resume_agreements(tx, _agreements_of(tx, NODES, peering.id, ("SUSPENDED",)), "PEER")
 
 
 def _participant_gone(tx: Tx, participant: State) -> None:
-    suspend_agreements(tx, _participant_agreements(tx, participant.id, ("PERFORMING", "SUSPENDED")), "VENUE")
+    suspend_agreements(tx, _agreements_of(tx, PARTIES, participant.id, ("PERFORMING", "SUSPENDED")), "VENUE")
 
 
 def _participant_back(tx: Tx, participant: State) -> None:
-    resume_agreements(tx, _participant_agreements(tx, participant.id, ("SUSPENDED",)), "VENUE")
+    resume_agreements(tx, _agreements_of(tx, PARTIES, participant.id, ("SUSPENDED",)), "VENUE")
 
 
 EFFECTS: Final[Mapping[tuple[str, str], tuple[Effect, ...]]] = {

@@ -11,12 +11,12 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import structlog
 
 from trustnode.core import clock, identifier
-from trustnode.core.contract import Offer
 from trustnode.core.document import Document, Signer, Statement, seal
 from trustnode.core.policy import compiled, odrl
 from trustnode.errors import error
@@ -55,7 +55,7 @@ class Issuer(Protocol):
     def client_chain(self, csr: bytes, participant: str) -> bytes:
         """Issue the certificate of a participant's client for the key in a request; PEM, leaf first."""
 
-    def credential(self, path: str, days: float) -> tuple[bytes, bytes]:
+    def credential(self, path: str, life: timedelta) -> tuple[bytes, bytes]:
         """Make a key and its certificate for ``spiffe://<own domain>/<path>``; chain and key in PEM."""
 
 
@@ -200,8 +200,3 @@ class Venue:
 def supporting_documents(documents: tuple[Document, ...]) -> Mapping[str, Document]:
     """Documents that came along, by digest."""
     return {document.digest: document for document in documents}
-
-
-def compile_offer(policies: Policies, offer: Offer) -> compiled.CompiledPolicy:
-    """Compile the policy of an offer, naming the offer in the refusal."""
-    return policies.load(offer.policy)

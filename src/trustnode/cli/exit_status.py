@@ -16,7 +16,6 @@ FAILED: Final = 1
 USAGE: Final = 2
 ALARMS: Final = 9
 WAITS: Final = 10
-INTERRUPTED: Final = 130
 
 STATUSES: Final[Mapping[int, str]] = {
     0: "done",

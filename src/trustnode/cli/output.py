@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
@@ -209,8 +208,3 @@ def duration(seconds: float) -> str:
         if amount:
             parts.append(f"{amount} {unit}")
     return " ".join(parts[:2]) or "0 s"
-
-
-def write_error(text: str) -> None:
-    """Write to stderr, whatever ``--quiet`` says."""
-    click.echo(text, file=sys.stderr)

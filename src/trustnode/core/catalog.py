@@ -462,11 +462,6 @@ def holds(document: Registration, right: str) -> bool:
     return any(right in link.right and link.holder in (provider, document.provider) for link in document.rights)
 
 
-def schema_of(document: Registration) -> dict[str, tuple[Column, ...]]:
-    """Columns by table."""
-    return {table.name: table.columns for table in document.tables}
-
-
 def end_of_notice(time: Time, level: str) -> str:
     """When the public notice that begins at ``time`` is over; empty where the level asks for none."""
     days = NOTICE_DAYS[level]

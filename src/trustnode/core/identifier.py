@@ -18,7 +18,6 @@ NODE_LENGTH: Final = 32
 CONTRACT_LENGTH: Final = 47
 SHORT_LENGTH: Final = 8
 _CREDIT_CODE: Final = re.compile(r"[0-9A-Z]{18}\Z")
-_HANDLE: Final = re.compile(r"[a-z0-9._-]{1,255}/[a-z0-9][a-z0-9._-]{0,62}\Z")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 
 
@@ -69,11 +68,6 @@ def check_name(name: str, field: str = "name") -> str:
             "FIELD_FORMAT", f"{field}: {name!r} must be lower-case letters, digits, ._- (63 at most)", field=field
         )
     return name
-
-
-def is_handle(text: str) -> bool:
-    """Whether ``text`` has the form ``venue/name``."""
-    return bool(_HANDLE.match(text))
 
 
 def node_id(level: str, subject: str, area: str, random8: str) -> str:

@@ -16,7 +16,6 @@ from trustnode.core.lifecycle import CAUSES_REMAIN, NO_CAUSE_LEFT, Machine, Row,
 from trustnode.errors import error
 
 Relation = Literal["PARENT", "CHILD", "PEER"]
-MIRRORED: Final = {"PARENT": "CHILD", "CHILD": "PARENT", "PEER": "PEER"}
 DEFAULT_SCOPES: Final = ("ACCESS", "CATALOG", "CONTRACT", "EVIDENCE")
 StatusKind = Literal["CARD", "KEY_REVOKED", "CERT_DENIED", "PARTICIPANT", "PRODUCT", "AGREEMENT", "PEER", "ORDER"]
 

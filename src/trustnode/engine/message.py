@@ -22,7 +22,6 @@ from trustnode.engine.source import Source, Table
 Parameter = str | int | float | bool | None
 """A value for one ``?``; other types travel as text and are cast in the query."""
 
-MAX_REQUEST_BYTES: Final = 1 << 20
 CREDIT: Final = struct.pack(">I", 0)
 FRAMES_IN_FLIGHT: Final = 2
 

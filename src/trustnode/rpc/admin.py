@@ -18,6 +18,7 @@ from trustnode.core.document import Document
 from trustnode.core.participant import Invitation, ParticipantState, check_roles
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError, error
+from trustnode.keys.authority import INVITE_LIFE
 from trustnode.rpc.conversion import object_of_answer, set_time
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.document import produced_by
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SERVICE: Final = "/trustnode.v1.AdminService/"
-INVITATION_DAYS: Final = 3.0
 STATUS_S: Final = 2.0
 TEST_S: Final = 10.0
 
@@ -158,12 +158,12 @@ async def _invited(venue: Venue, request: pb.InviteParticipantRequest) -> pb.Inv
         raise error("DUPLICATE", f"{request.name} is enrolled; a new certificate: participant reissue {request.name}")
     roles = known.roles if request.reissue and known else check_roles(tuple(request.roles))
     title = (known.title if request.reissue and known else request.title) or request.name
-    until = clock.shift(venue.clock.now(), INVITATION_DAYS * 86400)
+    until = clock.shift(venue.clock.now(), INVITE_LIFE.total_seconds())
     statement = Invitation(participant=participant, title=title, roles=roles, until=until, **venue.fields("*"))
     document = venue.sign(statement)
     await submit(venue, venue.self_sender, document)
     name = secrets.token_hex(8)
-    chain, key = venue.issuer.credential(f"invite/{name}", INVITATION_DAYS)
+    chain, key = venue.issuer.credential(f"invite/{name}", INVITE_LIFE)
 
     def unit(tx: Tx) -> str:
         tx.set_setting(f"invitation/{name}", participant)

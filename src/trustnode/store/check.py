@@ -28,7 +28,7 @@ from trustnode.core.evidence.entry import parse_statement
 from trustnode.core.evidence.tree import HASH_BYTES, TILE_WIDTH
 from trustnode.core.states import STATES
 from trustnode.errors import TrustnodeError, error
-from trustnode.store import connection
+from trustnode.store import connection, schema
 from trustnode.store.head import HeadRecord, compare_head, read_record, write_record
 from trustnode.store.log import Head, read_head, read_tile
 from trustnode.store.rows import table_of
@@ -306,10 +306,8 @@ def maintain(path: Path) -> None:
     Raises:
         TrustnodeError: CONFIG_INVALID, a node runs on it.
     """
-    from sqlite_utils import Database
-
     with connection.lock(path), closing(connection.open_writer(path)) as db:
-        library = Database(db)
+        library = schema.library().Database(db)
         library.table("search").optimize()
         library.analyze()
         library.vacuum()

@@ -99,6 +99,23 @@ class Table(Generic[S]):
         return values
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a table lives as long as the process)
+    def count(self, filters: tuple[tuple[str, bool], ...]) -> str:
+        """The statement that counts rows; ``filters`` as for ``find``."""
+        return f'select count(*) from "{self.name}"{_where(self._conditions(filters))}'
+
+    def _conditions(self, filters: tuple[tuple[str, bool], ...]) -> list[str]:
+        self._check(*(column for column, _ in filters))
+        return [
+            f'"{column}" in (select value from json_each(?))' if many else f'"{column}" is ?'
+            for column, many in filters
+        ]
+
+    def _check(self, *columns: str) -> None:
+        for column in columns:
+            if column not in self._names:
+                raise TypeError(f"{self.kind.__name__} has no column {column}")
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 (a table lives as long as the process)
     def find(self, filters: tuple[tuple[str, bool], ...], order: str, *, after: bool, by_value: bool = False) -> str:
         """The statement that lists rows.
 
@@ -109,19 +126,17 @@ class Table(Generic[S]):
             by_value: Whether the first of these two is the value of ``order`` instead.
         """
         name, descending = order.removeprefix("-"), order.startswith("-")
-        for column in (name, *(column for column, _ in filters)):
-            if column not in self._names:
-                raise TypeError(f"{self.kind.__name__} has no column {column}")
-        conditions = [
-            f'"{column}" in (select value from json_each(?))' if many else f'"{column}" is ?'
-            for column, many in filters
-        ]
+        self._check(name)
+        conditions = self._conditions(filters)
         way, compare = ("desc", "<") if descending else ("asc", ">")
         if after:
             value = "?" if by_value else f'(select "{name}" from "{self.name}" where "id" = ?)'
             conditions.append(f'("{name}", "id") {compare} ({value}, ?)')
-        where = f" where {' and '.join(conditions)}" if conditions else ""
-        return f'{self.selected}{where} order by "{name}" {way}, "id" {way} limit ?'
+        return f'{self.selected}{_where(conditions)} order by "{name}" {way}, "id" {way} limit ?'
+
+
+def _where(conditions: list[str]) -> str:
+    return f" where {' and '.join(conditions)}" if conditions else ""
 
 
 @functools.cache

@@ -8,10 +8,10 @@ more than a second (ecosystem 3), and a node starts within two.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from trustnode.errors import error
@@ -248,25 +248,23 @@ def migrate(db: sqlite3.Connection) -> None:
         _apply(db)
 
 
-@contextlib.contextmanager
-def _without_pandas() -> Iterator[None]:
-    """Hide pandas from sqlite-utils, which would load it for types of columns that nothing here has."""
-    if "pandas" in sys.modules:
-        yield
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # the documented way to say that there is none
+def library() -> ModuleType:
+    """sqlite-utils, without pandas, which it would load for types of columns that nothing here has."""
+    hides = "pandas" not in sys.modules
+    if hides:
+        sys.modules["pandas"] = None  # type: ignore[assignment]  # the documented way to say that there is none
     try:
-        yield
+        import sqlite_utils
     finally:
-        del sys.modules["pandas"]
+        if hides:
+            del sys.modules["pandas"]
+    return sqlite_utils
 
 
 def _apply(db: sqlite3.Connection) -> None:
-    with _without_pandas():
-        from sqlite_utils import Database, Migrations
-
-    migrations = Migrations("trustnode")
+    tool = library()
+    migrations = tool.Migrations("trustnode")
     for name, step in STEPS:
         migrations(name=name)(step)
-    migrations.apply(Database(db))
+    migrations.apply(tool.Database(db))
     db.execute(f"pragma user_version = {len(STEPS)}")

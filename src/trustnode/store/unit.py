@@ -144,13 +144,18 @@ class View:
             **where: Column and value.
         """
         table = table_of(kind)
-        shape = tuple((column, isinstance(value, tuple | list)) for column, value in where.items())
         values = [_bound(value) for value in where.values()]
         by_value = isinstance(after, tuple)
         keyset = after if isinstance(after, tuple) else ((after, after) if after else ())
-        sql = table.find(shape, order, after=bool(after), by_value=by_value)
+        sql = table.find(_shape(where), order, after=bool(after), by_value=by_value)
         rows = self._db.execute(sql, (*values, *keyset, limit))
         return [table.read(row) for row in rows]
+
+    def count(self, kind: type[S], **where: object) -> int:
+        """How many objects ``find`` would list without a limit."""
+        sql = table_of(kind).count(_shape(where))
+        (found,) = self._db.execute(sql, [_bound(value) for value in where.values()]).fetchone()
+        return int(found)
 
     def document(self, digest: str) -> Document | None:
         """The document whose payload has this digest, with every signature we were given."""
@@ -513,6 +518,11 @@ _words = msgspec.json.Decoder(tuple[str, ...])
 
 def _as_words(words: Iterable[str]) -> str:
     return msgspec.json.encode(tuple(words)).decode()
+
+
+def _shape(where: Mapping[str, object]) -> tuple[tuple[str, bool], ...]:
+    """Columns of a condition, and whether each is compared with a set."""
+    return tuple((column, isinstance(value, tuple | list)) for column, value in where.items())
 
 
 def _bound(value: object) -> object:

@@ -72,6 +72,14 @@ async def test_find_takes_equality_sets_order_and_keyset_pages(store):
     with pytest.raises(TypeError):
         await ids(order='id" desc; --')
 
+    def counted(**where):
+        return store.read(lambda view: view.count(AccessState, **where))
+
+    for where in ({}, {"state": "OPEN"}, {"id": ("a0", "a5", "zz"), "agreement": "C1"}, {"id": ()}):
+        assert await counted(**where) == len(await ids(**where))
+    with pytest.raises(TypeError):
+        await counted(nonsense=1)
+
 
 async def test_one_instant_for_the_whole_unit(store, clock):
     def unit(tx):

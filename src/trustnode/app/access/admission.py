@@ -91,8 +91,7 @@ async def admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
 async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
     request, keys, brought = verified_request(venue, ticket)
     value = request.value
-    await venue.store.read(lambda view: _check_sender(view, venue, sender, value))
-    state, document = await venue.store.read(lambda view: _agreement(view, sender, value))
+    state, document = await venue.store.read(lambda view: _asked_for(view, venue, sender, value))
     contract = _contract(document, venue.policies)
     key = _key_of(venue, value.consumer, brought)
     await _check_grade(venue, contract.value, request, ticket, keys)
@@ -127,6 +126,11 @@ def verified_request(
     if request.value.expires is None or request.value.expires > clock.shift(now, 360):
         raise error("FIELD_FORMAT", "an access request lives at most 300 s", field="expires")
     return request, keys, brought
+
+
+def _asked_for(view: View, venue: Venue, sender: Sender, value: AccessRequest) -> tuple[AgreementState, Document]:
+    _check_sender(view, venue, sender, value)
+    return _agreement(view, sender, value)
 
 
 def _check_sender(view: View, venue: Venue, sender: Sender, value: AccessRequest) -> None:

@@ -27,7 +27,6 @@ from trustnode.core.evidence.proof import MAX_PROOF_BYTES, TlogProof, parse_proo
 from trustnode.core.evidence.story import tell
 from trustnode.errors import TrustnodeError, error
 
-MEDIA_TYPE: Final = "application/vnd.trustnode.bundle.v1+json"
 MAX_MEMBERS: Final = 200_000
 MAX_BYTES: Final = 1 << 30
 ALL_PROVEN_UP_TO: Final = 10_000

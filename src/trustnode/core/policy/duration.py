@@ -14,7 +14,6 @@ from trustnode.errors import error
 
 Unit = Literal["hours", "days", "months", "years"]
 
-MAX_NUMBER: Final = 99_999
 _WORDS: Final = re.compile(r"([1-9][0-9]{0,4}) (hour|day|month|year)s?")
 _ISO: Final = re.compile(
     r"P(?=[0-9T])(?:([0-9]{1,5})Y)?(?:([0-9]{1,5})M)?(?:([0-9]{1,5})D)?"

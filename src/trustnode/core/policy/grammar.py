@@ -378,10 +378,3 @@ def parse_price(text: str) -> Price:
     if match is None or amount is None or not amount.strip("0."):
         raise _malformed("price", text, "free; 500 CNY once; 0.02 CNY per row")
     return Price(amount, match[3], cast("Per", match[4].removeprefix("per ")))
-
-
-def price_words(price: Price) -> str:
-    """``0.02 CNY per row``."""
-    if not price.amount:
-        return "free"
-    return f"{price.amount} {price.currency} {'once' if price.per == 'once' else f'per {price.per}'}"
