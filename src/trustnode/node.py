@@ -512,7 +512,7 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
     venue = Venue(
         identity=identity, clock=ticking, store=store, keyring=KeyRing(), evidence=keys.evidence, log_key=keys.log,
         custody=keys.custody, issuer=Certificates(keys.authority, ticking), engine=engine, peers=peers,
-        streams=Streams(),        mask_secret=read_secret(home / "keys" / MASK_KEY_FILE), read_only=store.read_only,
+        streams=Streams(), mask_secret=read_secret(home / "keys" / MASK_KEY_FILE),
     )  # fmt: skip
     venue.keyring.add_card(card)
     own = TrustState(own=identity.domain, bundles={identity.domain: bundle_of(card.value, now)})

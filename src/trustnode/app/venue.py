@@ -133,8 +133,6 @@ class Venue:
     streams: Streams
     mask_secret: bytes
     """Secret from which the mask key of each agreement is derived; 32 bytes."""
-    read_only: str = ""
-    """Why nothing may be signed or appended; empty: it may."""
     refusals: dict[str, int] = field(default_factory=dict)
     """Refusals that left an entry, by day; of this process."""
     policies: Policies = field(default_factory=Policies)
@@ -145,6 +143,21 @@ class Venue:
     def domain(self) -> str:
         """Our trust domain."""
         return self.identity.domain
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing may be signed or appended; empty: it may."""
+        return self.store.read_only
+
+    def halt(self, reason: str) -> None:
+        """Go on as a reader: nothing is appended, signed or delivered any more, and running streams end.
+
+        Args:
+            reason: One sentence for the operator; the first one stays.
+        """
+        self.store.forbid(reason)
+        self.streams.stop_all("READ_ONLY")
+        log.critical("read-only", cause=self.read_only)
 
     @property
     def self_sender(self) -> Sender:

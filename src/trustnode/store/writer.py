@@ -144,6 +144,10 @@ class Store:
         """The committed head of the log: what may be signed."""
         return self._head
 
+    def forbid(self, reason: str) -> None:
+        """Append nothing more while this process lives; the first reason stays."""
+        self.read_only = self.read_only or reason
+
     def record_head(self) -> HeadRecord:
         """Write the head record beside the store. Done before a checkpoint of this head leaves the node.
 
