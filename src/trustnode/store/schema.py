@@ -187,6 +187,36 @@ create index access_state on access (state, id);
 """
 
 
+_WITNESS: Final = """
+create table checkpoint (
+    size integer primary key,
+    root blob not null,
+    time text not null,
+    note blob not null
+) strict;
+create table witnessed (
+    origin text primary key,
+    size integer not null,
+    root blob not null,
+    note blob not null,
+    time text not null
+) strict;
+create table fork (
+    origin text not null,
+    size integer not null,
+    root blob not null,
+    held blob not null,
+    shown blob not null,
+    proof blob not null,
+    hashes blob not null,
+    proven integer not null,
+    source text not null,
+    time text not null,
+    primary key (origin, size, root)
+) strict;
+"""
+
+
 def _log(db: Database) -> None:
     """The evidence log."""
     db.executescript(_LOG)
@@ -226,11 +256,17 @@ def _search(db: Database) -> None:
     db.table("search_viewer").create({"position": int, "viewer": str}, pk=("position", "viewer"), strict=True)
 
 
+def _witness(db: Database) -> None:
+    """Signed heads: ours, those that we cosigned for others, and forks."""
+    db.executescript(_WITNESS)
+
+
 STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0001_log", _log),
     ("0002_messages", _messages),
     ("0003_states", _states),
     ("0004_search", _search),
+    ("0005_witness", _witness),
 )
 """In order; a step that was released is never changed, a new one is added behind it."""
 

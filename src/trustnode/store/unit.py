@@ -22,6 +22,7 @@ from trustnode.core.evidence.chain import ChainEnd
 from trustnode.core.evidence.entry import Entry, statement
 from trustnode.core.lifecycle import State
 from trustnode.errors import error
+from trustnode.store.checkpoints import CheckpointReader, CheckpointWriter
 from trustnode.store.log import Append, LogView
 from trustnode.store.rows import table_of
 from trustnode.store.search import Found, Index, Query, SearchText
@@ -111,7 +112,7 @@ def line_digest(previous: str, seq: int, digests: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(("trustnode feed v1", previous, str(seq), *digests)).encode()).hexdigest()
 
 
-class View:
+class View(CheckpointReader):
     """One snapshot of the store."""
 
     def __init__(self, db: sqlite3.Connection, now: str) -> None:
@@ -273,7 +274,7 @@ class Effects:
         self.erased |= other.erased
 
 
-class Tx(View):
+class Tx(View, CheckpointWriter):
     """A snapshot that one unit may change. Nothing in it lasts unless the unit returns and its batch commits."""
 
     def __init__(self, db: sqlite3.Connection, now: str, node_id: str, append: Append) -> None:
