@@ -76,7 +76,7 @@ async def asks_as(world: Any, to: str, credential: Any) -> TrustnodeError:
         await caller.channel.aclose()
 
 
-async def test_a_certificate_for_gz_signed_by_zj_is_refused_by_name(world) -> None:
+async def test_i1a_a_certificate_for_gz_signed_by_zj_is_refused_by_name_and_logged(world) -> None:
     forged = authority_of(world, HOME).leaf(Leaf(uris=(f"spiffe://{DATA}/node/x",), dns=(f"node.{DATA}",)))
     for to in (HOME, DATA):
         size = world.size(to)

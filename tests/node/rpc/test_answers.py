@@ -144,7 +144,7 @@ async def test_a_node_that_is_not_there_is_unreachable(world, channel):
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
-async def test_headers_without_a_message_are_identified_and_then_ended(channel):
+async def test_d2f_headers_without_a_message_are_identified_and_then_ended(channel):
     call = channel.stream_unary("/test.T/Who", Message.SerializeToString, Message.FromString)()
     with pytest.raises(aio.AioRpcError) as caught:
         await call
@@ -171,7 +171,7 @@ async def test_a_request_longer_than_its_method_takes_is_refused(channel):
     assert (await refused(ask(channel, "Small", payload=b"x" * 100))).reason == "FIELD_TOO_LONG"
 
 
-async def test_a_call_has_a_longest_time_even_if_its_caller_sets_none(channel):
+async def test_d2d_a_call_has_a_longest_time_even_if_its_caller_sets_none(channel):
     invoke = channel.unary_unary("/test.T/Slow", Message.SerializeToString, Message.FromString)
     with pytest.raises(aio.AioRpcError) as caught:
         await invoke(Message(payload=b"p"))

@@ -15,6 +15,7 @@ from trustnode.v1 import document_pb2
 from trustnode.wire.convert import error_from_rpc
 
 Message = document_pb2.Document
+OWN = "venue-b.example"
 # What ends in the handshake already; the rest is accepted by TLS and refused on the call.
 TLS_REFUSES = {
     "only server authentication",
@@ -61,13 +62,13 @@ async def test_a_client_acts_for_its_participant(world, call):
     assert (who["kind"], who["participant"]) == ("CLIENT", "spiffe://venue-b.example/participant/acme")
 
 
-async def test_a_name_of_another_domain_is_forged_although_tls_accepts_it(world, call, refusal):
+async def test_i1a_a_name_of_another_domain_is_forged_although_tls_accepts_it(world, call, refusal):
     forged = world.a.leaf(Leaf(uris=("spiffe://venue-b.example/participant/acme",)))
     async with world.channel(forged) as channel:
         assert await reason_of(refusal, call(channel, "Who")) == "IDENTITY_WRONG_DOMAIN"
 
 
-async def test_a_forged_server_is_refused_by_a_client_that_trusts_one_venue(world, call, refusal):
+async def test_i1b_a_forged_server_is_refused_by_a_client_that_trusts_one_venue(world, call, refusal):
     forged = world.a.leaf(Leaf(uris=("spiffe://venue-b.example/node/1",), dns=("node.venue-b.example",)))
     world.server.replace_credential(forged)
     async with world.channel(world.b.client()) as channel:
@@ -78,27 +79,76 @@ async def test_a_forged_server_is_refused_by_a_client_that_trusts_one_venue(worl
         assert (await call(channel, "Who"))["kind"] == "CLIENT"
 
 
-@pytest.mark.parametrize("defect", wrong_names("venue-b.example"))
-async def test_a_wrong_name_is_refused(world, call, refusal, defect):
-    async with world.channel(world.b.leaf(Leaf(uris=wrong_names("venue-b.example")[defect]))) as channel:
+NAMES = wrong_names(OWN)
+COUNTED = ("two SPIFFE names", "a SPIFFE and an https name", "an https name alone", "no name at all")
+"""Not exactly one URI that is a SPIFFE name (I2b)."""
+UNBOUNDED = ("no path", "root path", "empty segment", "id of 2049 bytes", "id of 3000 bytes", "domain of 256 bytes")
+"""No workload, or too long (I2d)."""
+MISSPELT = tuple(sorted(set(NAMES) - set(COUNTED) - set(UNBOUNDED)))
+"""What gRPC reports as a name all the same (I2c)."""
+AUTHORITIES = ("certificate authority", "may sign certificates", "may sign revocation lists")
+KEYS = tuple(defect for defect in WRONG_PROFILES if defect.endswith(" key"))
+TIMES = ("expired", "not yet valid")
+EXTENSIONS = tuple(sorted(set(WRONG_PROFILES) - set(AUTHORITIES) - set(KEYS) - set(TIMES)))
+
+
+async def refuses_name(world, call, refusal, defect) -> None:
+    async with world.channel(world.b.leaf(Leaf(uris=NAMES[defect]))) as channel:
         assert await reason_of(refusal, call(channel, "Who")) in {"CERTIFICATE_NAME", "IDENTITY_UNKNOWN"}
 
 
-@pytest.mark.parametrize("defect", WRONG_PROFILES)
-async def test_a_wrong_profile_is_refused(world, call, refusal, defect):
-    async with world.channel(world.b.client(**WRONG_PROFILES[defect])) as channel:
+@pytest.mark.parametrize("defect", COUNTED)
+async def test_i2b_a_certificate_without_exactly_one_spiffe_name_is_refused(world, call, refusal, defect):
+    await refuses_name(world, call, refusal, defect)
+
+
+@pytest.mark.parametrize("defect", MISSPELT)
+async def test_i2c_a_misspelt_name_is_refused_although_grpc_reports_it(world, call, refusal, defect):
+    await refuses_name(world, call, refusal, defect)
+
+
+@pytest.mark.parametrize("defect", UNBOUNDED)
+async def test_i2d_a_name_without_path_or_beyond_its_length_is_refused(world, call, refusal, defect):
+    await refuses_name(world, call, refusal, defect)
+
+
+async def refuses_profile(world, call, refusal, credential) -> bool:
+    """Whether the handshake refused; else the call did."""
+    async with world.channel(credential) as channel:
         failed = await refusal(call(channel, "Who"))
     in_handshake = failed.code() is grpc.StatusCode.UNAVAILABLE
     assert in_handshake or error_from_rpc(failed).reason in {"CERTIFICATE_NAME", "IDENTITY_EXPIRED"}
-    assert in_handshake == (defect in TLS_REFUSES)
+    return in_handshake
 
 
-async def test_no_certificate_no_call(world, call, refusal):
+@pytest.mark.parametrize("defect", AUTHORITIES)
+async def test_i2a_an_authority_is_no_caller(world, call, refusal, defect):
+    assert not await refuses_profile(world, call, refusal, world.b.client(**WRONG_PROFILES[defect]))
+
+
+@pytest.mark.parametrize("defect", EXTENSIONS)
+async def test_i2e_a_certificate_for_another_use_is_refused(world, call, refusal, defect):
+    refused = await refuses_profile(world, call, refusal, world.b.client(**WRONG_PROFILES[defect]))
+    assert refused == (defect in TLS_REFUSES)
+
+
+@pytest.mark.parametrize("defect", KEYS)
+async def test_i2f_a_key_of_another_kind_is_refused(world, call, refusal, defect):
+    refused = await refuses_profile(world, call, refusal, world.b.client(**WRONG_PROFILES[defect]))
+    assert refused == (defect in TLS_REFUSES)
+
+
+@pytest.mark.parametrize("defect", TIMES)
+async def test_a_certificate_outside_its_time_is_refused_in_the_handshake(world, call, refusal, defect):
+    assert await refuses_profile(world, call, refusal, world.b.client(**WRONG_PROFILES[defect]))
+
+
+async def test_i9_no_certificate_no_call(world, call, refusal):
     async with world.channel(None) as channel:
         assert (await refusal(call(channel, "Who"))).code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_plaintext_is_refused(world, call, refusal):
+async def test_i9_plaintext_is_refused(world, call, refusal):
     async with grpc.aio.insecure_channel(f"127.0.0.1:{world.port}") as channel:
         assert (await refusal(call(channel, "Who"))).code() is grpc.StatusCode.UNAVAILABLE
 
@@ -115,7 +165,7 @@ async def test_a_stranger_is_refused_in_the_handshake(world, call, refusal):
         assert (await refusal(call(channel, "Who"))).code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_tls_older_than_1_3_is_refused_on_the_call(world, refusal):
+async def test_i9_tls_older_than_1_3_is_refused_on_the_call(world, refusal):
     context = {"transport_security_type": [b"ssl"], "ssl_tls_version": [b"TLSv1.2"]}
     authenticator = Authenticator(world.trust, world.clock.now, world.clock.monotonic)
     with pytest.raises(Exception, match=r"older than TLS 1\.3"):
@@ -124,20 +174,25 @@ async def test_tls_older_than_1_3_is_refused_on_the_call(world, refusal):
         authenticator.identify({})
 
 
-async def test_identity_is_the_uri_whatever_else_the_certificate_or_the_caller_says(world, call):
-    credential = world.b.client(dns=("node.venue-a.example",), dns_first=True, common_name="admin")
-    claims = (
-        ("x-forwarded-client-cert", "URI=spiffe://venue-a.example/node/1"),
-        ("x-spiffe-id", "spiffe://venue-a.example/node/1"),
-    )
-    async with world.channel(credential) as channel:
+async def test_i7_identity_is_the_uri_whatever_else_the_certificate_says(world, call):
+    names = ("node.venue-a.example", "evil.example")
+    async with world.channel(world.b.client(dns=names, dns_first=True, common_name="admin")) as channel:
+        assert (await call(channel, "Who"))["spiffe_id"] == "spiffe://venue-b.example/participant/acme"
+
+
+@pytest.mark.parametrize(
+    "name", ["x-forwarded-client-cert", "x-spiffe-id", "x-forwarded-for", "forwarded", "authorization"]
+)
+async def test_i14_identity_is_the_certificate_whatever_the_caller_says(world, call, name):
+    claims = ((name, "URI=spiffe://venue-a.example/node/1"),)
+    async with world.channel(world.b.client()) as channel:
         assert (await call(channel, "Who", metadata=claims))["spiffe_id"] == "spiffe://venue-b.example/participant/acme"
 
 
 # --- what changes while a connection is open --------------------------------------------------------------------------
 
 
-async def test_a_certificate_that_ends_on_an_open_connection_ends_the_identity(world, call, refusal):
+async def test_i4a_a_certificate_that_ends_on_an_open_connection_ends_the_identity(world, call, refusal):
     async with world.channel(world.a.node()) as channel:
         assert (await call(channel, "Who"))["kind"] == "PEER"
         world.clock.advance(3601)
@@ -228,7 +283,7 @@ async def test_a_running_stream_ends_with_the_reason_when_its_caller_is_refused(
         await asyncio.wait_for(world.ended.wait(), 5)
 
 
-async def test_a_running_stream_ends_when_its_certificate_does(world):
+async def test_i4c_a_running_stream_ends_when_its_certificate_does(world):
     async with world.channel(world.a.node()) as channel:
         stream = channel.unary_stream("/test.T/Wait", Message.SerializeToString, Message.FromString)(
             Message(payload=b"p")
@@ -256,7 +311,7 @@ def context_of(credential: Credential) -> dict[str, list[bytes]]:
     return {name: [value] for name, value in values.items()}
 
 
-async def test_the_caches_of_identities_are_bounded(world, monkeypatch):
+async def test_i11_the_caches_of_identities_are_bounded(world, monkeypatch):
     monkeypatch.setattr("trustnode.rpc.authentication.CACHED_IDENTITIES", 3)
     monkeypatch.setattr("trustnode.rpc.authentication.CACHED_REFUSALS", 2)
     authenticator = Authenticator(world.trust, world.clock.now, world.clock.monotonic)
@@ -267,7 +322,7 @@ async def test_the_caches_of_identities_are_bounded(world, monkeypatch):
     assert (len(authenticator._chains), len(authenticator._refusals)) == (3, 2)
 
 
-async def test_a_refusal_is_remembered_for_five_seconds_and_an_identity_until_it_ends(world, monkeypatch):
+async def test_d6_a_refusal_is_remembered_for_five_seconds_and_an_identity_until_it_ends(world, monkeypatch):
     verified = []
     from trustnode.rpc import authentication
 
@@ -342,7 +397,7 @@ async def test_an_unknown_method_is_refused_only_after_the_caller_is_known(world
         assert await reason_of(refusal, call(channel, "Nothing")) == "IDENTITY_WRONG_DOMAIN"
 
 
-async def test_two_channels_with_different_identities_share_no_connection(world, call):
+async def test_i12_two_channels_with_different_identities_share_no_connection(world, call):
     async with world.channel(world.a.node()) as one, world.channel(world.b.client()) as two:
         whos = await asyncio.gather(*(call(channel, "Who") for channel in (one, two, one, two)))
     assert [who["kind"] for who in whos] == ["PEER", "CLIENT", "PEER", "CLIENT"]

@@ -92,7 +92,7 @@ async def read_until(reader, wanted: int) -> bytes:
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_message_above_four_mebibytes_is_refused(world):
+async def test_d1a_a_message_above_four_mebibytes_is_refused(world):
     await world.start()
     async with open_channel(world.target, world.b.client()) as channel:
         invoke = channel.unary_unary("/test.T/Who", Message.SerializeToString)
@@ -111,7 +111,7 @@ async def test_the_limit_of_messages_is_the_configured_one(world):
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_a_bomb_is_refused_at_its_size_after_decompression(world):
+async def test_d1b_a_bomb_is_refused_at_its_size_after_decompression(world):
     await world.start()
     async with open_channel(world.target, world.b.client()) as channel:
         invoke = channel.unary_unary("/test.T/Who", Message.SerializeToString)
@@ -121,7 +121,7 @@ async def test_a_bomb_is_refused_at_its_size_after_decompression(world):
 
 
 @pytest.mark.parametrize("size, passes", [(12_000, True), (15_500, True), (16_500, False), (100_000, False)])
-async def test_the_limit_of_metadata_is_sharp(world, size, passes):
+async def test_d1c_the_limit_of_metadata_is_sharp(world, size, passes):
     await world.start()
     async with open_channel(world.target, world.b.client()) as channel:
         await ask(channel)
@@ -143,7 +143,7 @@ def test_metadata_that_slipped_through_the_transport_is_refused_on_the_call():
     assert caught.value.reason == "FIELD_TOO_LONG"
 
 
-async def test_few_bytes_are_on_the_way_to_a_reader_that_has_stopped(world):
+async def test_d2c_few_bytes_are_on_the_way_to_a_reader_that_has_stopped(world):
     await world.start()
     async with open_channel(world.target, world.b.client()) as channel:
         async with call_stream(channel, "/test.T/Flood", Message(payload=b"p"), None, timeout_s=30) as stream:
@@ -159,7 +159,7 @@ async def test_few_bytes_are_on_the_way_to_a_reader_that_has_stopped(world):
 # --- connections ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_connection_carries_a_bounded_number_of_calls_at_a_time(world):
+async def test_d3c_a_connection_carries_a_bounded_number_of_calls_at_a_time(world):
     await world.start(connection_streams=3)
     async with open_channel(world.target, world.b.client()) as channel:
         await ask(channel)
@@ -171,7 +171,7 @@ async def test_a_connection_carries_a_bounded_number_of_calls_at_a_time(world):
         await ask(channel)
 
 
-async def test_a_socket_that_says_nothing_is_closed(world):
+async def test_d2a_a_socket_that_says_nothing_is_closed(world):
     await world.start(handshake_s=1)
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
     async with asyncio.timeout(5):
@@ -179,7 +179,7 @@ async def test_a_socket_that_says_nothing_is_closed(world):
     writer.close()
 
 
-async def test_connections_above_the_guard_are_closed(world):
+async def test_d3c_connections_above_the_guard_are_closed(world):
     await world.start(connections=2)
     silent = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(6)]
     closed = asyncio.as_completed([reader.read() for reader, _ in silent])
@@ -227,7 +227,7 @@ async def test_the_grace_of_an_old_connection_is_the_backstop_for_a_stream_that_
         assert await reason(anext(answers)) == "PEER_UNREACHABLE"
 
 
-async def test_pings_on_a_connection_without_calls_close_it(world, tmp_path):
+async def test_d3b_pings_on_a_connection_without_calls_close_it(world, tmp_path):
     await world.start()
     async with raw(world, tmp_path) as (reader, writer):
         for _ in range(6):
@@ -246,7 +246,7 @@ async def test_a_silent_connection_with_a_call_is_asked_and_then_closed(world, t
                 await reader.read()
 
 
-async def test_tls_1_2_passes_the_handshake_and_is_refused_on_the_call(world, tmp_path):
+async def test_i9_tls_1_2_passes_the_handshake_and_is_refused_on_the_call(world, tmp_path):
     await world.start()
     with capture_logs() as lines:
         async with raw(world, tmp_path, newest=ssl.TLSVersion.TLSv1_2) as (reader, writer):
@@ -275,7 +275,7 @@ def test_no_option_stands_twice():
 # --- one noisy caller against the others --------------------------------------------------------------------------------
 
 
-async def test_one_identity_is_limited_and_another_is_not(world):
+async def test_d4a_one_identity_is_limited_and_another_is_not(world):
     await world.start(identity_per_second=2, identity_burst=4)
     async with (
         open_channel(world.target, world.b.client()) as noisy,
@@ -291,7 +291,7 @@ async def test_one_identity_is_limited_and_another_is_not(world):
         await ask(noisy)
 
 
-async def test_many_identities_of_one_domain_share_its_limit(world):
+async def test_d4b_many_identities_of_one_domain_share_its_limit(world):
     await world.start(domain_per_second=2, domain_burst=4)
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(open_channel(world.target, world.b.client(name))) for name in "abc"]
@@ -301,7 +301,7 @@ async def test_many_identities_of_one_domain_share_its_limit(world):
         await ask(await stack.enter_async_context(open_channel(world.target, world.a.node())))
 
 
-async def test_a_source_address_is_limited_before_it_is_identified_and_failures_cost_more(world, call, refusal):
+async def test_d4c_a_source_address_is_limited_before_it_is_identified_and_failures_cost_more(world, call, refusal):
     await world.start(source_per_second=1, source_burst=60)
     forged = world.a.leaf(Leaf(uris=("spiffe://venue-b.example/node/1",)))
     async with world.channel(forged) as channel:
@@ -311,7 +311,7 @@ async def test_a_source_address_is_limited_before_it_is_identified_and_failures_
         assert await reason(ask(channel)) == "RATE_LIMITED"
 
 
-async def test_streams_of_one_identity_are_counted_and_given_back(world):
+async def test_d4a_streams_of_one_identity_are_counted_and_given_back(world):
     await world.start(identity_streams=1)
     async with open_channel(world.target, world.b.client()) as channel:
         first = call_stream(channel, "/test.T/Wait", Message(payload=b"p"), None, timeout_s=30)

@@ -103,7 +103,7 @@ async def refuse(store, times, **about):
             await store.write(failing(error("DENIED", record=refusal(**about))), event_id="", returns=NoneType)
 
 
-async def test_refusals_of_one_caller_are_one_entry_and_one_number_a_minute(store, clock):
+async def test_d7_refusals_of_one_caller_are_one_entry_and_one_number_a_minute(store, clock):
     await refuse(store, 5)
     await refuse(store, 2, caller="spiffe://gz/other")
     assert store.head().size == 2

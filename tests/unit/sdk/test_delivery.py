@@ -116,13 +116,13 @@ def test_rows_that_the_note_does_not_announce_are_refused():
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
-def test_a_compressed_batch_is_not_decoded(codec):
+def test_d1d_a_compressed_batch_is_not_decoded(codec):
     zeros = pa.table({"n": [0] * 100_000})
 
     assert refused(*frames_of(zeros, pa.ipc.IpcWriteOptions(compression=codec))) == "VERIFICATION_FAILED"
 
 
-def test_a_dictionary_batch_is_not_decoded():
+def test_d1e_a_dictionary_batch_is_not_decoded():
     column = pa.array(["a", "b", "a"]).dictionary_encode()
 
     assert refused(*frames_of(pa.table({"a": column}))) == "VERIFICATION_FAILED"
@@ -137,11 +137,11 @@ def test_a_dictionary_batch_is_not_decoded():
     ],
     ids=["run-end", "list view", "map"],
 )
-def test_a_type_whose_size_does_not_follow_from_its_bytes_is_refused(column):
+def test_d1e_a_type_whose_size_does_not_follow_from_its_bytes_is_refused(column):
     assert refused(*frames_of(pa.table({"a": column}))) == "VERIFICATION_FAILED"
 
 
-def test_falling_offsets_are_found_before_a_value_is_read():
+def test_d1e_falling_offsets_are_found_before_a_value_is_read():
     schema = pa.schema([("s", pa.string())])
     batch = pa.RecordBatch.from_arrays([pa.array(["aaaa", "bbbb"])], schema=schema)
     header, body = split(batch.serialize())
@@ -153,7 +153,7 @@ def test_falling_offsets_are_found_before_a_value_is_read():
     assert refused(*messages) == "VERIFICATION_FAILED"
 
 
-def test_a_null_column_of_many_rows_is_refused():
+def test_d1e_a_null_column_of_many_rows_is_refused():
     count = (1 << 24) + 1
     schema = pa.schema([("z", pa.null())])
     batch = pa.RecordBatch.from_arrays([pa.nulls(count)], schema=schema)
@@ -165,7 +165,7 @@ def test_a_null_column_of_many_rows_is_refused():
     assert refused(*messages) == "VERIFICATION_FAILED"
 
 
-def test_a_body_of_another_length_than_announced_is_refused():
+def test_d1e_a_body_of_another_length_than_announced_is_refused():
     header, body = split(TABLE.to_batches()[0].serialize())
 
     with pytest.raises(TrustnodeError):
