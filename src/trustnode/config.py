@@ -110,8 +110,10 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     workers: Annotated[int, _number("Worker processes; each belongs to one agreement at a time", "", 1, 256)] = 2
     memory_mb: Annotated[int, _number("Memory of one worker", "MiB", 64)] = 512
-    query_s: Annotated[int, _seconds("Longest time of one query until its first frame")] = 60
-    threads: Annotated[int, _number("Threads of one worker", "", 1, 64)] = 1
+    query_s: Annotated[
+        int, _seconds("Longest time the engine works on one query; what a slow reader takes does not count")
+    ] = 30
+    threads: Annotated[int, _number("Threads of one worker", "", 1, 64)] = 2
 
 
 class Peers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,9 +121,6 @@ class Peers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     max_age_s: Annotated[int, _seconds("No more frames when a peer has been silent for")] = 5
     abort_age_s: Annotated[int, _seconds("Streams of a peer are ended when it has been silent for")] = 10
-    authority_max_age_s: Annotated[
-        int, _seconds("New accesses are refused when a supervisor's status is older than")
-    ] = 14400
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

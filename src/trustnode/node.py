@@ -41,6 +41,7 @@ from trustnode.core.document import Document
 from trustnode.core.identity import DenyList, bundle_of, check_card, fingerprint
 from trustnode.core.identity.card import Level
 from trustnode.core.peering import PeeringState
+from trustnode.engine.message import RunLimits
 from trustnode.engine.pool import EngineLimits, EnginePool
 from trustnode.errors import TrustnodeError, error
 from trustnode.keys import Credential, NodeKeys, create_node_keys, issue_card, load_node_keys, node_credential
@@ -505,7 +506,7 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
         home / config.store.path, clock=ticking.now, node_id=node.node_id, reserve_bytes=config.disk.reserve_mb << 20
     )
     await exits.enter_async_context(store)
-    engine = await exits.enter_async_context(EnginePool(EngineLimits(max_workers=config.engine.workers)))
+    engine = await exits.enter_async_context(EnginePool(_engine_limits(config)))
     peers = Peers(credential)
     exits.push_async_callback(peers.aclose)
     identity = Identity(node.trust_domain, node.node_id, node.level, node.area, node.subject, node.name)
@@ -519,6 +520,15 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
     return await _connect(home, config, venue, keys, credential, Trust(own))
 
 
+def _engine_limits(config: settings.Config) -> EngineLimits:
+    engine = config.engine
+    run = RunLimits(
+        engine_seconds=engine.query_s, cpu_seconds=4 * engine.query_s * engine.threads, threads=engine.threads,
+        memory_bytes=engine.memory_mb << 20, max_frame_bytes=config.limits.max_frame_bytes,
+    )  # fmt: skip
+    return EngineLimits(max_workers=engine.workers, run=run)
+
+
 async def _connect(
     home: Path, config: settings.Config, venue: Venue, keys: NodeKeys, credential: Credential, trusted: Trust
 ) -> Node:
@@ -530,6 +540,7 @@ async def _connect(
     )  # fmt: skip
     venue.store.on_commit, venue.store.on_fatal = node.on_commit, node.on_fatal
     venue.on_trust_change, venue.streams.age_s = node.trust_changed, node.follower.age_s
+    venue.streams.max_age_s, venue.streams.abort_age_s = config.peers.max_age_s, config.peers.abort_age_s
     trust.load_keyring(venue, await venue.store.read(trust.known))
     await node.refresh_trust()
     if not venue.read_only:

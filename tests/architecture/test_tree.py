@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from architecture.contract import CHECKOUT
 
+from trustnode.config import SETTINGS
 from trustnode.testing.generate import PARTS, drift
 
 REGISTRY = re.compile(
@@ -136,3 +137,11 @@ def test_the_lock_names_every_package_with_a_hash_and_no_host():
 
     assert all(re.match(r"[a-z0-9._-]+==\S+ \\\n +--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
     assert "://" not in text
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    """A key that nothing reads would promise what nobody does."""
+    sources = [path for path in (CHECKOUT / "src").rglob("*.py") if path.name != "config.py"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    unread = [key for key in SETTINGS if not re.search(rf"\.{key.partition('.')[2]}\b", text)]
+    assert unread == []

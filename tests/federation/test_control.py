@@ -100,7 +100,7 @@ async def check_cut(stream: Stalled, reason: str) -> None:
         assert [entry.reason_code for entry in ends] == [reason]
 
 
-async def test_a_suspended_agreement_cuts_its_stream_and_a_resumed_one_delivers_again(world) -> None:
+async def test_p3c_x9_a_suspended_agreement_cuts_its_stream_and_a_resumed_one_delivers_again(world) -> None:
     acme, bureau = world.clients["acme"], world.clients["bureau"]
     agreement = await world.agree(acme, f"{DATA}/big")
     held = await bureau.agreement(agreement.id)
@@ -145,7 +145,7 @@ async def test_stopping_one_access_leaves_the_agreement_in_force(world) -> None:
     assert (await agreement.sql("select id from t where id < 5").to_arrow()).num_rows == 5
 
 
-async def test_a_reader_that_leaves_settles_on_what_was_handed_over(world) -> None:
+async def test_p6a_a_reader_that_leaves_settles_on_what_was_handed_over(world) -> None:
     agreement = await world.agree(world.clients["acme"], f"{DATA}/big")
     async with stalled(world, agreement) as stream:
         await stream.reader.aclose()
@@ -269,3 +269,27 @@ async def test_a_revoked_product_ends_listings_agreements_grants_and_streams(wor
         return not any(hit.product == handle for hit in await acme.search("doomed"))
 
     await until(hidden)
+
+
+async def test_x10_a_peer_that_is_not_heard_gets_no_more_frames_and_soon_no_stream(world, monkeypatch) -> None:
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/big")
+    age = {"s": 0.0}
+    monkeypatch.setattr(world[DATA].venue.streams, "age_s", lambda _domain: age["s"])
+    async with stalled(world, agreement) as stream:
+        held = world[DATA].venue.streams.get(stream.access)
+        age["s"] = world[DATA].config.peers.max_age_s + 1.0
+        await until(_is(lambda: not held._flowing.is_set()))
+        assert held.failure is None
+        age["s"] = 0.0
+        await until(_is(held._flowing.is_set))
+        age["s"] = world[DATA].config.peers.abort_age_s + 1.0
+        theirs = await stream.settled(DATA)
+        assert (theirs.state, theirs.cause) == ("ABORTED", "PEER_UNREACHABLE")
+        assert (await stream.rest()).reason == "PEER_UNREACHABLE"
+
+
+def _is(holds: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return holds()
+
+    return check

@@ -123,7 +123,7 @@ async def status_of(client: Any, raw: bytes) -> tuple[Any, ...]:
     return failed.value.code(), failed.value.details(), tuple(failed.value.trailing_metadata() or ())
 
 
-async def test_another_clients_agreement_is_answered_byte_for_byte_as_one_that_does_not_exist(world) -> None:
+async def test_x1_another_clients_agreement_is_answered_byte_for_byte_as_one_that_does_not_exist(world) -> None:
     acme, other = world.clients["acme"], world.clients["other"]
     agreement = await world.agree(acme, f"{DATA}/small", "open")
     stolen = await status_of(other, ticket(other, agreement).raw)
@@ -132,7 +132,7 @@ async def test_another_clients_agreement_is_answered_byte_for_byte_as_one_that_d
     assert stolen[0] is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_home_node_that_does_not_check_cannot_use_another_clients_agreement_either(world) -> None:
+async def test_x1_a_home_node_that_does_not_check_cannot_use_another_clients_agreement_either(world) -> None:
     acme, other = world.clients["acme"], world.clients["other"]
     agreement = await world.agree(acme, f"{DATA}/small", "open")
     liar, size = world.node_caller(HOME, DATA), world.size(DATA)
@@ -148,7 +148,7 @@ async def test_a_ticket_of_another_consumer_is_not_carried(world) -> None:
     await status_of(other, ticket(acme, agreement).raw)
 
 
-async def test_a_request_is_answered_once_at_home_and_once_at_the_node_that_holds_the_data(world) -> None:
+async def test_p1a_x2_a_request_is_answered_once_at_home_and_once_at_the_node_that_holds_the_data(world) -> None:
     acme = world.clients["acme"]
     agreement = await world.agree(acme, f"{DATA}/small", "open")
     used = ticket(acme, agreement)
@@ -161,7 +161,7 @@ async def test_a_request_is_answered_once_at_home_and_once_at_the_node_that_hold
     await liar.channel.aclose()
 
 
-async def test_a_query_that_was_changed_after_signing_is_refused_and_recorded(world) -> None:
+async def test_p2c_a_query_that_was_changed_after_signing_is_refused_and_recorded(world) -> None:
     acme = world.clients["acme"]
     agreement = await world.agree(acme, f"{DATA}/small", "open")
     altered = ticket(acme, agreement, "select id from t limit 1", asked="select * from t")
@@ -180,7 +180,7 @@ async def test_a_query_that_was_changed_after_signing_is_refused_and_recorded(wo
         pytest.param({"request_proof": "CUSTODY"}, "REQUEST_PROOF_TOO_WEAK", id="another grade than its key"),
     ],
 )
-async def test_a_request_whose_fields_do_not_fit_is_refused_by_the_node_that_holds_the_data(
+async def test_p2a_x2_a_request_whose_fields_do_not_fit_is_refused_by_the_node_that_holds_the_data(
     world, changes, reason
 ) -> None:
     acme = world.clients["acme"]
@@ -273,7 +273,7 @@ async def test_a_party_of_a_national_venue_sells_nothing(world) -> None:
     assert failure.reason == "NATIONAL_NODE_CANNOT_TRADE"
 
 
-async def test_an_envelope_of_one_type_is_refused_as_every_other_type(world) -> None:
+async def test_x3_an_envelope_of_one_type_is_refused_as_every_other_type(world) -> None:
     entry, offer = await open_offer(world)
     acme = world.clients["acme"].profile
     message = acme.sign(request_of(world[HOME].venue, acme.participant, offer, entry.id))
@@ -351,7 +351,7 @@ async def test_a_peering_without_contract_and_access_opens_neither(world) -> Non
 # --- cards and feeds
 
 
-async def test_a_relay_that_rewrites_a_catalogue_record_is_not_believed(world) -> None:
+async def test_p10_p11_a_relay_that_rewrites_a_catalogue_record_is_not_believed(world) -> None:
     home, far = world[HOME].venue, world[FAR].venue
     await world.found(world.clients["far"], f"{DATA}/small")
     entry = await home.store.read(lambda view: catalog.entry_of(view, f"{DATA}/small"))

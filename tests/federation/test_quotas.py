@@ -32,7 +32,7 @@ async def used(world: Any, agreement: Any) -> dict[str, int]:
     return {row.key: row.used for row in rows if row is not None}
 
 
-async def test_sixty_four_reads_at_once_never_pass_a_limit_of_five(world) -> None:
+async def test_p8_sixty_four_reads_at_once_never_pass_a_limit_of_five(world) -> None:
     acme = world.clients["acme"]
     agreement = await world.agree(acme, f"{DATA}/small", "few")
     raws = [ticket(acme, agreement, "select id from t limit 1").raw for _ in range(64)]
@@ -49,7 +49,7 @@ async def test_sixty_four_reads_at_once_never_pass_a_limit_of_five(world) -> Non
     assert any(entry.type == "access.deny" and entry.reason_code in reasons for entry in chain)
 
 
-async def test_a_refusal_burns_nothing(world) -> None:
+async def test_p8_a_refusal_burns_nothing(world) -> None:
     acme = world.clients["acme"]
     agreement = await world.agree(acme, f"{DATA}/small", "few")
     wrong = [

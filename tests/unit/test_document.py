@@ -153,7 +153,7 @@ NOT_CANONICAL = {
 
 
 @pytest.mark.parametrize("payload", NOT_CANONICAL.values(), ids=NOT_CANONICAL.keys())
-def test_bytes_that_are_not_the_canonical_form_are_refused(payload: bytes) -> None:
+def test_p7a_bytes_that_are_not_the_canonical_form_are_refused(payload: bytes) -> None:
     key = Key(1)
     signed = cosign(Document(payload_type(Act), payload), key)
     with pytest.raises(TrustnodeError) as refused:
@@ -172,7 +172,7 @@ def test_an_envelope_of_one_type_offered_as_another_is_refused() -> None:
     assert refused.value.reason == "VOCABULARY_UNKNOWN"
 
 
-def test_a_signature_over_another_payload_type_does_not_count() -> None:
+def test_p7b_a_signature_over_another_payload_type_does_not_count() -> None:
     key = Key(1)
     as_other_type = cosign(Document(payload_type(ParticipantKey), canonical(act())), key)
     moved = Document(payload_type(Act), as_other_type.payload, as_other_type.signatures)
@@ -205,7 +205,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("document, keys", REFUSED.values(), ids=REFUSED.keys())
-def test_signatures_that_do_not_suffice(document: Document, keys: Any) -> None:
+def test_p7b_signatures_that_do_not_suffice(document: Document, keys: Any) -> None:
     with pytest.raises(TrustnodeError) as refused:
         verify(document, Act, keys, NOW)
     assert refused.value.reason == "SIGNATURE_INVALID"

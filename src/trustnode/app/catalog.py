@@ -32,7 +32,7 @@ from trustnode.core.catalog import (
 )
 from trustnode.core.contract import Act, Offer
 from trustnode.core.document import Document, Verified, decode, verify
-from trustnode.core.participant import ParticipantKey, ParticipantState
+from trustnode.core.participant import ParticipantKey, ParticipantState, domain_of
 from trustnode.core.peering import PeeringState
 from trustnode.core.policy import floor
 from trustnode.core.policy.compile import check_stated
@@ -45,6 +45,8 @@ TOLD: Final = frozenset({"PUBLIC", "NETWORK"})
 """Visibilities that leave the venue."""
 VENUE_VIEWER: Final = "venue"
 """Viewer word of participants of this venue; an INVITED listing is shown to nobody by search."""
+LISTINGS_PREFIX: Final = "listings/"
+"""Settings: how many listings of an origin were ever taken in."""
 MAX_HOPS: Final = 8
 
 
@@ -338,7 +340,7 @@ async def receive_record(venue: Venue, sender: str, documents: Sequence[Document
 
     def unit(tx: Tx) -> str:
         remember_foreign(tx, keys, venue.domain)
-        return _accept_record(tx, record, documents[0], supporting, whole_path, verification)
+        return _accept_record(tx, record, documents[0], supporting, whole_path, verification, sender)
 
     await venue.store.write(unit, event_id="", returns=str)
     for key in keys:
@@ -363,6 +365,7 @@ def _check_supporting(
     given = [d for d in documents if d.digest in named]
     if {d.digest for d in given} != named:
         raise error("HASH_MISMATCH", "documents of the catalogue record are missing or differ")
+    _check_belongs(record, given)
     key_documents = [d for d in documents if d.name == "participant-key"]
     if not known:
         return given + key_documents, []
@@ -373,13 +376,32 @@ def _check_supporting(
     return given + key_documents, brought
 
 
+def _check_belongs(record: CatalogRecord, given: Sequence[Document]) -> None:
+    """A venue lists what its own participants registered, under its own name; otherwise it could sell in another's.
+
+    Raises:
+        TrustnodeError: IDENTIFIER_AREA, HASH_MISMATCH.
+    """
+    registration = next(decode(one, Registration) for one in given if one.digest == record.registration_sha256)
+    if {record.iss, domain_of(registration.provider)} != {record.product.partition("/")[0]}:
+        raise error("IDENTIFIER_AREA", f"{record.iss} may not list {record.product}", field="product")
+    said = (record.product, record.product_version, registration.provider)
+    if (registration.product, registration.version, registration.provider) != said:
+        raise error("HASH_MISMATCH", "the registration is of another product", field="registration_sha256")
+    offers = [decode(one, Offer) for one in given if one.digest != record.registration_sha256]
+    if any((offer.product, offer.provider) != (record.product, registration.provider) for offer in offers):
+        raise error("HASH_MISMATCH", "an offer is of another product", field="offers")
+
+
 def _accept_record(
     tx: Tx, record: CatalogRecord, document: Document, supporting: Sequence[Document], path: tuple[str, ...],
-    verification: str,
+    verification: str, sender: str,
 ) -> str:  # fmt: skip
     known = tx.get(CatalogEntry, record.listing)
     if known is not None and not _is_news(tx, known, record, path):
         return ""
+    if known is None:
+        _count_listing(tx, record.iss, sender)
     for one in (document, *supporting):
         tx.keep(one)
     _remember(tx, record, document.digest, supporting, origin=record.iss, path=path, verification=verification)
@@ -389,6 +411,19 @@ def _accept_record(
         if "CATALOG" in peering.scopes and peering.id not in (record.iss, *path):
             tx.tell("CATALOG", peering.id, [document, *supporting], origin=record.iss, path=path)
     return record.listing
+
+
+def _count_listing(tx: Tx, origin: str, sender: str) -> None:
+    """One listing more of an origin; whoever tells it may not tell more than its peering allows (protocol 9).
+
+    Raises:
+        TrustnodeError: QUOTA_AGREED.
+    """
+    peering = tx.get(PeeringState, sender)
+    held = int(tx.setting(LISTINGS_PREFIX + origin) or 0)
+    if peering is not None and held >= peering.max_listings:
+        raise error("QUOTA_AGREED", f"{origin} has {held} listings here, no more are agreed with {sender}")
+    tx.set_setting(LISTINGS_PREFIX + origin, str(held + 1))
 
 
 def _is_news(tx: Tx, known: CatalogEntry, record: CatalogRecord, path: tuple[str, ...]) -> bool:

@@ -24,8 +24,6 @@ RECHECK_S: Final = 5.0
 """Every stream is decided again this often, for what no event announces."""
 HAND_OVER_S: Final = 0.05
 """A stop waits so long for a frame that is being handed over: a reader that reads gets it, and it counts."""
-PEER_SILENCE_S: Final = 10.0
-"""A stream to or from a venue that was silent this long ends (protocol 8.3)."""
 ACK_WAIT_S: Final = 60.0
 """Longest wait for an acknowledgement with two windows open."""
 T = TypeVar("T")
@@ -91,11 +89,13 @@ class Stream:
     acked_bytes: int = 0
     failure: TrustnodeError | None = None
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    _flowing: asyncio.Event = field(default_factory=asyncio.Event)
     _acked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         """Start the chain of the stream commitment."""
         self.chain = self.chain or chain_start(self.salt)
+        self._flowing.set()
 
     @property
     def commitment(self) -> str:
@@ -107,6 +107,19 @@ class Stream:
         if self.failure is None:
             self.failure = error(reason, message)
             self._stopped.set()
+
+    def hold(self, held: bool) -> None:
+        """Hand over nothing while the other node is not heard; it goes on when it is."""
+        (self._flowing.clear if held else self._flowing.set)()
+
+    async def until_flowing(self) -> None:
+        """Wait while the stream is held.
+
+        Raises:
+            TrustnodeError: The reason of a stop.
+        """
+        if not self._flowing.is_set():
+            await self.unless_stopped(_wait(self._flowing))
 
     def count(self, note: FrameNote, size: int) -> None:
         """Take a frame as handed over."""
@@ -237,6 +250,7 @@ async def pump(
         if before is not None:
             await before(frame)
         await stream.wait_for_window()
+        await stream.until_flowing()
         await stream.hand_over(_handed(sink, frame.data), frame.note, len(frame.data))
 
 
@@ -254,6 +268,10 @@ class Streams:
     def __init__(self) -> None:
         self.age_s: Callable[[str], float] = _always_fresh
         """Seconds since a peer was last known to be there."""
+        self.max_age_s = 5.0
+        """No frame to or from a venue that was silent this long (protocol 8.3)."""
+        self.abort_age_s = 10.0
+        """A stream to or from a venue that was silent this long ends."""
         self._by_key: dict[str, set[Stream]] = {}
         self._running: dict[str, Stream] = {}
         self._empty = asyncio.Event()
@@ -318,8 +336,10 @@ class Streams:
             await asyncio.sleep(LOOK_S)
             looks += 1
             for stream in tuple(self._running.values()):
-                if stream.peer and self.age_s(stream.peer) > PEER_SILENCE_S:
-                    stream.stop("PEER_UNREACHABLE", f"{stream.peer} has been silent for {PEER_SILENCE_S:.0f} s")
+                age = self.age_s(stream.peer) if stream.peer else 0.0
+                stream.hold(age > self.max_age_s)
+                if age > self.abort_age_s:
+                    stream.stop("PEER_UNREACHABLE", f"{stream.peer} has been silent for {age:.0f} s")
                 elif looks % int(RECHECK_S / LOOK_S) == 0:
                     await _recheck(stream)
 

@@ -225,7 +225,7 @@ async def _check(venue: Venue, sender: Sender, document: Document, supporting: t
     # A key document is signed by the very key it introduces.
     keys, brought = venue.keyring.with_documents((document, *supporting), now)
     verified = _verified(handler, kind, document, keys, now)
-    _check_audience(venue, verified.value)
+    check_audience(venue, verified.value)
     _check_sender(venue, sender, verified.value)
     return Submission(venue, sender, verified, supporting_documents(supporting), keys, brought)
 
@@ -261,7 +261,12 @@ def _verified(handler: Handler, kind: type[Statement], document: Document, keys:
     return verify(document, kind, keys, now, required=required)
 
 
-def _check_audience(venue: Venue, value: Statement) -> None:
+def check_audience(venue: Venue, value: Statement) -> None:
+    """A node does not act on what was said to others (protocol 3.1).
+
+    Raises:
+        TrustnodeError: IDENTITY_WRONG_DOMAIN.
+    """
     if "*" not in value.aud and venue.domain not in value.aud:
         raise error("IDENTITY_WRONG_DOMAIN", f"this document is for {', '.join(value.aud[:3])}, not for {venue.domain}")
 

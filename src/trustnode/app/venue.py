@@ -76,7 +76,12 @@ class Identity:
         return f"spiffe://{self.domain}/node/{self.node_id}"
 
     def participant(self, name: str) -> str:
-        """SPIFFE id of a participant of this venue."""
+        """SPIFFE id of a participant of this venue.
+
+        Raises:
+            TrustnodeError: FIELD_FORMAT: a name is one plain segment, so that no two look alike.
+        """
+        identifier.check_name(name)
         return f"spiffe://{self.domain}/participant/{name}"
 
 

@@ -20,13 +20,18 @@ ENROLLED_ROLES: Final = frozenset(
     {"PROVIDER", "CONSUMER", "SERVICE_PARTY", "MERCHANT", "CUSTODIAN", "SUPERVISOR", "AUDITOR"}
 )
 """Roles that a participant may be enrolled with."""
+ParticipantId = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^spiffe://[a-z0-9._-]{1,255}/participant/[a-z0-9][a-z0-9._-]{0,62}$(?!\n)"),
+]
+"""SPIFFE id of a participant: two segments, lower case, so that no two look alike."""
 MAX_LIFE_S: Final = 2 * 366 * 86400
 
 
 class ParticipantKey(Statement, tag="participant-key", kw_only=True, frozen=True):
     """The venue says whose key this is and who holds it; the key itself signs too (possession). protocol 1.2."""
 
-    participant: str
+    participant: ParticipantId
     """SPIFFE id in the signer's own domain."""
     title: Text
     roles: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=8)]
@@ -48,7 +53,7 @@ class ParticipantKey(Statement, tag="participant-key", kw_only=True, frozen=True
 class Invitation(Statement, tag="invitation", kw_only=True, frozen=True):
     """The venue invites somebody to enrol, or an enrolled participant to fetch a new certificate."""
 
-    participant: str
+    participant: ParticipantId
     title: Text
     roles: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=8)]
     until: Time

@@ -49,6 +49,8 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_workers: int = 8
     spare_workers: int = 1
     """Workers started ahead that belong to nobody yet."""
+    run: RunLimits = RunLimits()
+    """What one query may use."""
 
 
 class SmallAnswer(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class EnginePool:
 
     def __init__(self, limits: EngineLimits = EngineLimits()) -> None:  # noqa: B008 - an immutable value
         self._limits = limits
+        self.run_limits = limits.run
         self._executor = ThreadPoolExecutor(
             2 * (limits.max_workers + limits.spare_workers) + 2, thread_name_prefix="engine"
         )

@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from federation.world import DATA, HOME, AgreementState, NegotiationState, World, product_text, until, write_tables
+from federation.world import (
+    BIG_ROWS,
+    DATA,
+    HOME,
+    AgreementState,
+    NegotiationState,
+    World,
+    product_text,
+    ticket,
+    until,
+    write_tables,
+)
 
 from trustnode.errors import TrustnodeError
 from trustnode.sdk.negotiation import request
@@ -31,6 +42,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         bureau = await made.join(DATA, "bureau", "PROVIDER")
         acme = await made.join(HOME, "acme", "CONSUMER")
         await made.publish(bureau, product_text("small", ("open",)), "small")
+        await made.publish(bureau, product_text("big", ("open",), file="big", columns=("id", "filler")), "big")
         await made.found(acme, f"{DATA}/small")
         yield made
         for client in made.clients.values():
@@ -84,7 +96,37 @@ async def test_a_read_from_a_peer_that_is_down_fails_with_its_reason_and_leaves_
     await until(reads)
 
 
-async def test_a_disk_that_reached_its_reserve_delivers_nothing_and_loses_nothing(world) -> None:
+async def test_p1b_a_request_that_was_answered_is_known_after_a_restart(world) -> None:
+    acme = world.clients["acme"]
+    agreement = await world.agree(acme, f"{DATA}/small", "open")
+    used = ticket(acme, agreement)
+    await acme.connection.home.read(used.raw, timeout_s=10)
+    await world.network.stop(DATA)
+    await world.network.start(DATA)
+    liar = world.node_caller(HOME, DATA)
+    failure = await refused(liar.read(used.raw, timeout_s=10))
+    await liar.channel.aclose()
+    assert failure.reason == "REPLAYED"
+
+
+async def test_p5_evidence_that_ends_in_mid_stream_ends_the_stream(world) -> None:
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/big")
+    async with agreement.reader("select * from t") as reader:
+        batches = aiter(reader)
+        await anext(batches)
+        venue = world[DATA].venue
+        forbidden, venue.store.read_only = venue.store.read_only, "a test"
+        venue.halt("a test")
+        with pytest.raises(TrustnodeError):
+            async for _ in batches:
+                pass
+        assert reader.rows < BIG_ROWS
+        failure = await refused(agreement.sql("select count(*) from t").to_arrow())
+        venue.store.read_only = forbidden
+    assert failure.reason == "READ_ONLY"
+
+
+async def test_p5_a_disk_that_reached_its_reserve_delivers_nothing_and_loses_nothing(world) -> None:
     agreement = await world.agree(world.clients["acme"], f"{DATA}/small", "open")
     store = world[DATA].venue.store
     room, full = store._room, type(store._room)(store.path.parent, 1 << 62)

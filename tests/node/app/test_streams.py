@@ -96,7 +96,7 @@ async def test_the_first_reason_counts() -> None:
     assert stopped.value.reason == "IDENTITY_REVOKED"
 
 
-async def test_two_open_windows_pause_until_the_carrier_acknowledges() -> None:
+async def test_x8_two_open_windows_pause_until_the_carrier_acknowledges() -> None:
     running, sent = stream(window=Window(bytes=10**9, rows=10)), asyncio.Queue[bytes]()
     work = asyncio.ensure_future(pump(frames(4), sent.put, running))
     for _ in range(2):

@@ -174,7 +174,7 @@ def test_missing_surplus_and_infinite_parameters_are_refused(session, parameters
     assert refusal(session, "SELECT id FROM orders WHERE id = ?", parameters).reason == "QUERY_INVALID"
 
 
-def test_a_plan_that_is_not_the_one_decided_on_does_not_run(session):
+def test_p4_a_plan_that_is_not_the_one_decided_on_does_not_run(session):
     with pytest.raises(TrustnodeError) as caught:
         session.run("SELECT id FROM orders", (), "SELECT something else")
     assert caught.value.reason == "STALE_VERSION"

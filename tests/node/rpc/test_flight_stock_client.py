@@ -106,7 +106,7 @@ async def test_a_flight_sql_command_names_its_agreement_in_a_header(world: World
     assert (table.num_rows, schema) == (7, table.schema)
 
 
-async def test_a_handle_is_good_once_and_for_its_caller_alone(world: World, deals: dict[str, Any]) -> None:
+async def test_p2b_a_handle_is_good_once_and_for_its_caller_alone(world: World, deals: dict[str, Any]) -> None:
     with stock(world, "local") as client, stock(world, "other") as thief:
         ticket = (await ask(client, deals["local"].id, SQL)).endpoints[0].ticket
         with pytest.raises(pa.ArrowException, match="no such ticket"):

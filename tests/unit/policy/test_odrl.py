@@ -55,7 +55,7 @@ def test_key_order_and_white_space_of_a_foreign_policy_do_not_change_its_digest(
         {"@type": "Agreement", "target": "t", "assigner": "a"},
     ],
 )
-def test_a_key_or_shape_that_nothing_here_keeps_is_refused(changes):
+def test_p9_a_key_or_shape_that_nothing_here_keeps_is_refused(changes):
     with pytest.raises(InvalidRequest) as caught:
         odrl.decode(written(**changes))
     assert caught.value.reason == "MESSAGE_UNPARSABLE"
@@ -110,7 +110,7 @@ def nested(depth, inner=None):
     ],
     ids=["one level too deep", "nesting bomb", "list bomb", "too many values", "too many bytes"],
 )
-def test_a_policy_larger_than_any_honest_one_is_refused(data):
+def test_p9_a_policy_larger_than_any_honest_one_is_refused(data):
     with pytest.raises(InvalidRequest) as caught:
         odrl.decode(data)
     assert caught.value.reason == "FIELD_TOO_LONG"

@@ -7,7 +7,7 @@ receipt itself (``serving``), our own acknowledgement as carrier (``carrying``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,10 +20,11 @@ from trustnode.core.access import (
     AccessFacts,
     AccessState,
     AckItem,
+    Receipt,
     ReceiptAck,
 )
-from trustnode.core.contract import Act, AgreementState
-from trustnode.core.document import Document
+from trustnode.core.contract import Act, Agreement, AgreementState
+from trustnode.core.document import Document, decode
 from trustnode.errors import error
 from trustnode.store.unit import Tx, View
 
@@ -74,9 +75,40 @@ def _acknowledged(tx: Tx, venue: Venue, sender: Sender, value: ReceiptAck, item:
             "agreement", access.agreement, "clearing.meter", access_id=access.id, documents=(document.digest,),
             actor=pseudonym(value.iss), amount=item.rows, unit="rows", contract_id=access.agreement,
         )  # fmt: skip
+        access = _disputed_if_it_differs(tx, access, item, value.iss, document)
     if venue.domain == access.consumer_node and access.provider_node != venue.domain and sender.kind != "PEER":
         tx.send(access.provider_node, document, object=f"ack/{access.agreement}")
     return Answer.of(access)
+
+
+def _disputed_if_it_differs(tx: Tx, access: AccessState, item: AckItem, iss: str, ack: Document) -> AccessState:
+    """A final word that is not our receipt's: the access is in dispute and the smaller number is billed (protocol 6.7).
+
+    The numbers count, not the verdict that stands beside them.
+    """
+    receipt_document = tx.document(access.receipt) if access.receipt else None
+    contract = tx.document(_contract_of(tx, access))
+    if receipt_document is None or contract is None or access.state not in ("DELIVERED", "ABORTED"):
+        return access
+    receipt, price = decode(receipt_document, Receipt), decode(contract, Agreement).price
+    got = (item.frames, item.rows, item.bytes, item.stream_commitment, item.verdict)
+    if got == (receipt.frames, receipt.rows, receipt.bytes, receipt.stream_commitment, "EQUAL"):
+        return access
+    entry: dict[str, Any] = {"access_id": access.id, "contract_id": access.agreement}
+    if access.state == "DELIVERED":
+        access = fire(
+            tx, ACCESS, access, "abort", "K", AccessFacts(cause_named=True), cause="OBJECTION_OPEN",
+            documents=(ack.digest,), entry=entry | {"reason_code": "OBJECTION_OPEN"},
+        )  # fmt: skip
+    return fire(
+        tx, ACCESS, access, "dispute_receipt", "C", AccessFacts(receipts_differ=True), by=iss, documents=(ack.digest,),
+        entry=entry, cost_fen=min(receipt.cost_fen, price.cost_fen(rows=min(item.rows, receipt.rows))),
+    )  # fmt: skip
+
+
+def _contract_of(tx: Tx, access: AccessState) -> str:
+    state = tx.get(AgreementState, access.agreement)
+    return state.document if state else ""
 
 
 async def prepare_act(submission: Submission[Act]) -> Unit:

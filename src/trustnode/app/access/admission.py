@@ -18,7 +18,7 @@ import msgspec
 
 from trustnode.app import catalog
 from trustnode.app.product import source_of
-from trustnode.app.submission import record_entry
+from trustnode.app.submission import check_audience, record_entry
 from trustnode.app.transition import pseudonym
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
@@ -117,12 +117,14 @@ def verified_request(
         The request, the lookup of keys used, and the key documents that were new.
 
     Raises:
-        TrustnodeError: As ``document.verify``; FIELD_FORMAT when it lives too long.
+        TrustnodeError: As ``document.verify``; FIELD_FORMAT when it lives too long;
+            IDENTITY_WRONG_DOMAIN when it is not for us.
     """
     now = venue.clock.now()
     supporting = [ticket.key_document] if ticket.key_document else []
     keys, brought = venue.keyring.with_documents(supporting, now)
     request = verify(ticket.request, AccessRequest, keys, now)
+    check_audience(venue, request.value)
     if request.value.expires is None or request.value.expires > clock.shift(now, 360):
         raise error("FIELD_FORMAT", "an access request lives at most 300 s", field="expires")
     return request, keys, brought
@@ -333,6 +335,7 @@ async def open_session(
         source=prepared.source,
         governed=governed,
         hash_key=venue.mask_key(agreement),
+        limits=venue.engine.run_limits,
     )
     return await venue.engine.session(spec)
 

@@ -14,6 +14,7 @@ from trustnode.app.access.admission import Admission, check_usable
 from trustnode.app.quota import Reservation, cover, reserve, rows_left
 from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Venue
+from trustnode.core import clock
 from trustnode.core.access import (
     ACCESS,
     MAX_UNACKNOWLEDGED,
@@ -60,7 +61,7 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
     if state is None or grant is None:
         raise error("NOT_FOUND", "no such agreement")
     check_usable(tx, state)
-    _check_acknowledged(tx, state)
+    _check_acknowledged(tx, state, admission.contract.value.ack.term_s)
     if tx.get(AccessState, admission.id) is not None:
         raise _denial(admission, error("REPLAYED", "this request was answered before"))
     try:
@@ -98,12 +99,15 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
     return Decided(end.seq, end.link.hex(), reserved, left)
 
 
-def _check_acknowledged(tx: Tx, state: AgreementState) -> None:
-    """At most so many receipts without a final acknowledgement (protocol 6.6)."""
+def _check_acknowledged(tx: Tx, state: AgreementState, term_s: int) -> None:
+    """Receipts without a final acknowledgement: at most so many, and none older than the term (protocol 6.6, 6.7)."""
     if state.consumer_node == state.provider_node:
         return
     waiting = tx.find(AccessState, agreement=state.id, state="DELIVERED", carrier_ack="", limit=MAX_UNACKNOWLEDGED)
-    if len(waiting) >= MAX_UNACKNOWLEDGED:
+    if not waiting:
+        return
+    due = clock.shift(tx.now, -term_s)
+    if len(waiting) >= MAX_UNACKNOWLEDGED or any(one.ended_at <= due for one in waiting):
         raise error("PRECONDITION_OPEN", "acknowledge the receipts of earlier reads first")
 
 
