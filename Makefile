@@ -36,7 +36,7 @@ protos: $(READY)  ## write stubs, reason registry and document schemas
 lock:  ## resolve the dependencies anew into requirements.lock (UPGRADE=1 takes newer ones)
 	@test -x $(BIN)/uv || { echo "run: make test, or install uv into $(VENV)"; exit 1; }
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-	    --custom-compile-command "make lock" --extra node --extra dev $(if $(UPGRADE),--upgrade) \
+	    --custom-compile-command "make lock" --extra node --extra web --extra dev $(if $(UPGRADE),--upgrade) \
 	    pyproject.toml -o requirements.lock
 
 docs: $(READY)  ## write the generated pages of docs

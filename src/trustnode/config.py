@@ -76,6 +76,16 @@ class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     path: Annotated[str, _words("Database file, relative to the home folder")] = "node.db"
 
 
+class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """HTTPS for everybody: the log as files, the witness. Needs the extra `web`; paths are relative to the home."""
+
+    listen: Annotated[str, _words("Address and port for HTTPS; empty: off")] = ""
+    certificate: Annotated[str, _words("Certificate chain in PEM; empty: the node's own")] = ""
+    key: Annotated[str, _words("Its key in PEM; empty: the node's own")] = ""
+    source_per_second: Annotated[int, _number("Rate of one source address; a post takes 10", "requests")] = 200
+    source_burst: Annotated[int, _number("Requests that one source address may save up", "requests", 10)] = 2000
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one caller, and one connection, may use. Rates are token buckets; a call takes 1, 2 or 10 tokens."""
 
@@ -147,6 +157,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     node: Node = Node()
     store: Store = Store()
+    web: Web = Web()
     limits: Limits = Limits()
     engine: Engine = Engine()
     peers: Peers = Peers()

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from cryptography import x509
@@ -57,6 +57,9 @@ from trustnode.store.unit import RefusalRecord, View
 from trustnode.store.writer import Store
 from trustnode.wire.channel import Target, VenueChannel
 from trustnode.wire.peer import Peer, Peers
+
+if TYPE_CHECKING:
+    from trustnode.web.site import Site
 
 CARD_FILE: Final = "venue.card"
 MASK_KEY_FILE: Final = "mask.key"
@@ -234,6 +237,7 @@ class Node:
         )  # fmt: skip
         self._recording: set[asyncio.Task[None]] = set()
         self.fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self.site = _site(self.home, self.config, self.venue, self.publisher) if self.config.web.listen else None
 
     def on_commit(self, commit: Commit) -> None:
         """Tell everybody who waits for something that this batch changed; runs before its callers go on."""
@@ -383,7 +387,17 @@ class Node:
         self.credential = node_credential(self.home, self.keys, node.node_id, now, node.dns)
         self.server.replace_credential(self.credential)
         self.venue.peers.replace_credential(self.credential)
+        self._show_certificate()
         log.info("certificate renewed", not_after=str(self.credential.leaf.not_valid_after_utc))
+
+    def _show_certificate(self) -> None:
+        """Files that the operator keeps may be broken at this moment: then the old certificate is shown further."""
+        if self.site is None:
+            return
+        try:
+            self.site.show(self.credential)
+        except TrustnodeError as problem:
+            log.error("web certificate not replaced", cause=problem.message)
 
     # --- the operator -----------------------------------------------------------------------------------------------
 
@@ -424,6 +438,21 @@ class Node:
             changed.append("card")
         self.renew_certificate()
         return (*changed, "certificate")
+
+
+def _site(home: Path, config: settings.Config, venue: Venue, publisher: Publisher) -> Site:
+    """The HTTPS site; imported only where it is wanted, because it is an extra.
+
+    Raises:
+        TrustnodeError: CONFIG_INVALID where the extra is not installed.
+    """
+    try:
+        from trustnode.web.site import Site
+    except ModuleNotFoundError as missing:
+        raise error(
+            "CONFIG_INVALID", f"web.listen needs {missing.name}: pip install 'trustnode[web]'", field="web.listen"
+        ) from None
+    return Site(home, config, venue, publisher)
 
 
 def open_applications(domain: str) -> Callable[[View], list[tuple[str, Document]]]:
@@ -485,6 +514,8 @@ async def running(
             await node.publisher.publish()
         work = asyncio.ensure_future(node.run())
         exits.push_async_callback(_end, work)
+        if node.site is not None:
+            await exits.enter_async_context(node.site.serving(node.credential))
         exits.push_async_callback(node.server.stop, 2.0)
         exits.push_async_callback(_drain, node)
         (home / "run").mkdir(mode=0o700, exist_ok=True)

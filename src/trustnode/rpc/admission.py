@@ -1,58 +1,25 @@
 """How much one caller may ask: rates and streams, counted per source address, per identity and per trust domain.
 
 A global cap would be a lever for one noisy caller against all others (identity 10), so there is none here.
-Decides: whether a call is let in now. Leaves to others: the numbers (``config``), cost of a method (``methods``).
+Decides: whether a call is let in now. Leaves to others: the numbers (``config``), cost of a method (``methods``), the
+buckets (``app.buckets``).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from trustnode.app.buckets import Buckets
 from trustnode.config import Limits
 from trustnode.errors import error
 from trustnode.rpc.authentication import Identified
 from trustnode.rpc.methods import COSTS, Method
 
-MAX_BUCKETS: Final = 10_000
 REFUSED_COST: Final = 50
 """What a failed authentication costs its source address: it burns more of our time than a call."""
-
-
-class Buckets:
-    """A token bucket for each key; the longest unused ones are forgotten (a forgotten bucket is a full one)."""
-
-    def __init__(self, per_second: int, burst: int, monotonic: Callable[[], float], limit: int = MAX_BUCKETS) -> None:
-        self._per_second = per_second
-        self._burst = float(burst)
-        self._monotonic = monotonic
-        self._limit = limit
-        self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, key: str, tokens: int) -> float:
-        """Take tokens; returns 0 when they were there, else the seconds until they will be (nothing is taken then)."""
-        now = self._monotonic()
-        held = self._level(key, now)
-        wait = max(0.0, (min(tokens, self._burst) - held) / self._per_second)
-        self._keep(key, held if wait else held - tokens, now)
-        return wait
-
-    def charge(self, key: str, tokens: int) -> None:
-        """Take tokens that may not be there: the next callers wait for them."""
-        now = self._monotonic()
-        self._keep(key, max(self._level(key, now) - tokens, -self._burst), now)
-
-    def _level(self, key: str, now: float) -> float:
-        held, then = self._held.get(key, (self._burst, now))
-        return min(self._burst, held + (now - then) * self._per_second)
-
-    def _keep(self, key: str, held: float, now: float) -> None:
-        self._held[key] = (held, now)
-        self._held.move_to_end(key)
-        while len(self._held) > self._limit:
-            self._held.popitem(last=False)
 
 
 class Admission:

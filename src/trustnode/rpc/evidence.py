@@ -7,9 +7,11 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from trustnode.app import evidence
+from trustnode.app import evidence, tiles
 from trustnode.app.publisher import Publisher
 from trustnode.app.venue import Venue
+from trustnode.core.evidence.tile import MAX_LEVEL, TileName
+from trustnode.core.evidence.tree import TILE_WIDTH
 from trustnode.errors import error
 from trustnode.rpc.conversion import sender_of
 from trustnode.rpc.dispatch import Call
@@ -19,9 +21,9 @@ from trustnode.v1 import evidence_service_pb2 as pb
 from trustnode.wire.convert import document_to_proto
 
 SERVICE: Final = "/trustnode.v1.EvidenceService/"
-HASH_BYTES: Final = 32
 CHUNK_BYTES: Final = 1 << 20
-TILE_WIDTH: Final = 256
+ENTRIES: Final = -1
+"""The level that asks for a bundle of entries."""
 
 
 def methods(venue: Venue, publisher: Publisher) -> tuple[Method, ...]:
@@ -39,8 +41,7 @@ def methods(venue: Venue, publisher: Publisher) -> tuple[Method, ...]:
         return pb.GetProofResponse(checkpoint=newest.note, tree_size=size, hashes=hashes, root=root)
 
     async def get_tile(_call: Call, request: pb.GetTileRequest) -> pb.GetTileResponse:
-        data = await venue.store.read(lambda view: _tile(view, request))
-        return pb.GetTileResponse(data=data)
+        return pb.GetTileResponse(data=await tiles.tile(venue, publisher, _tile_name(request)))
 
     async def get_chain_head(call: Call, request: pb.GetChainHeadRequest) -> pb.GetChainHeadResponse:
         sender = sender_of(call, venue)
@@ -96,9 +97,8 @@ def _proof(view: View, request: pb.GetProofRequest, size: int) -> tuple[list[byt
     return log.inclusion(request.index, size), log.root(size)
 
 
-def _tile(view: View, request: pb.GetTileRequest) -> bytes:
-    width = request.width or TILE_WIDTH
-    held = view.evidence.tile(request.level, request.index) if 0 <= request.level < 8 and request.index >= 0 else b""
-    if not 0 < width <= TILE_WIDTH or len(held) < width * HASH_BYTES:
-        raise error("NOT_FOUND", "the log has no such tile yet")
-    return held[: width * HASH_BYTES]
+def _tile_name(request: pb.GetTileRequest) -> TileName:
+    if not (ENTRIES <= request.level <= MAX_LEVEL and request.index >= 0 and 0 <= request.width <= TILE_WIDTH):
+        raise error("FIELD_FORMAT", "levels are -1 to 63, numbers not negative, widths 0 to 256", field="level")
+    level = None if request.level == ENTRIES else request.level
+    return TileName(level, request.index, request.width or TILE_WIDTH)

@@ -29,6 +29,11 @@ class TileName(NamedTuple):
     width: int = TILE_WIDTH
 
     @property
+    def first(self) -> int:
+        """Index of its first hash on its level, of its first entry for a bundle."""
+        return self.number * TILE_WIDTH
+
+    @property
     def path(self) -> str:
         """Path below the prefix of the log."""
         name = f"{self.number % 1000:03d}"
