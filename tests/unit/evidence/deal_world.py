@@ -30,13 +30,13 @@ from trustnode.core.contract import (
 )
 from trustnode.core.document import Document, Signer, Statement, canonical, seal
 from trustnode.core.evidence import bundle, chain, tree
-from trustnode.core.evidence.bundle import Contents, Line, Part
+from trustnode.core.evidence.bundle import Contents, Line, Part, Publication
 from trustnode.core.evidence.chain import ChainEnd
 from trustnode.core.evidence.checkpoint import Checkpoint, sign_checkpoint
 from trustnode.core.evidence.edges import TileEdges
 from trustnode.core.evidence.entry import Entry, statement
 from trustnode.core.evidence.head import ChainHead
-from trustnode.core.evidence.note import cosign
+from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, cosign
 from trustnode.core.evidence.proof import TlogProof
 from trustnode.core.identity import Card, CardBundle, CardKey, ProtocolRange, RootKeys, fingerprint, log_origin
 from trustnode.core.participant import ParticipantKey
@@ -107,6 +107,21 @@ class Log:
         self.leaves: list[bytes] = []
         self.lines: dict[tuple[str, str], list[Line]] = {}
         self.ends: dict[tuple[str, str], ChainEnd] = {}
+        self.points: list[tuple[int, bytes]] = []
+        """Checkpoints that were cosigned on the way: size, note."""
+        self.published: list[Publication] = []
+
+    def publish(self, kind: str, name: str, event: str, time: str, *digests: str) -> None:
+        """Log that a card or a key document became known."""
+        before = self.ends.get((kind, name), ChainEnd())
+        self.add(kind, name, event, time, documents=digests)
+        line = self.lines[kind, name][-1]
+        self.published.append(
+            Publication(
+                object_kind=kind, object=name, seq=line.seq, index=line.index, previous=before.link.hex(),  # type: ignore[arg-type]
+                salt=line.salt or "", statement=line.statement or "",
+            )
+        )  # fmt: skip
 
     def add(self, kind: str, name: str, event: str, time: str, **fields: Any) -> ChainEnd:
         entry = Entry(
@@ -129,26 +144,30 @@ class Log:
     def padding(self, count: int) -> None:
         self.leaves += [uuid.uuid4().bytes * 2 for _ in range(count)]
 
-    def checkpoint(self, *witnesses: Venue) -> bytes:
+    def seal(self, seconds: float, *witnesses: Venue) -> None:
+        """Have the log cosigned as it is now."""
+        self.points.append((len(self.leaves), self.checkpoint(*witnesses, seconds=seconds)))
+
+    def checkpoint(self, *witnesses: Venue, seconds: float = 600) -> bytes:
         head = TileEdges().grow([tree.leaf_hash(leaf) for leaf in self.leaves]).head
         point = Checkpoint(log_origin(self.venue.domain), head.size, head.root)
         note = sign_checkpoint(point, self.venue.log_key.public, self.venue.log_key.sign)
-        seconds = clock.to_ms(START) // 1000 + 600
+        at = clock.to_ms(START) // 1000 + int(seconds)
         for one in witnesses:
-            line = cosign(point.text, f"{one.domain}/witness", one.witness.public, one.witness.sign, seconds)
+            line = cosign(point.text, f"{one.domain}/witness", one.witness.public, one.witness.sign, at)
             note += line.encode()
         return note
 
     def part(self, deal: Deal, **head: Any) -> Part:
-        note = self.checkpoint(*deal.witnesses)
+        note = self.checkpoint(*deal.cosigners(self.venue), seconds=deal.final_s)
         lines = (*self.lines["negotiation", deal.negotiation], *self.lines["agreement", deal.contract])
         size = len(self.leaves)
-        tiles = TileEdges().grow([tree.leaf_hash(leaf) for leaf in self.leaves]).tiles
-        get = tree.hashes_in(lambda level, number: tiles[level, number])
-        proofs = {
-            line.index: TlogProof(line.index, tuple(tree.prove_inclusion(line.index, size, get)), note)
-            for line in lines
-        }
+        proofs = self.prove([line.index for line in lines] + [one.index for one in self.published], size, note)
+        seals: dict[int, TlogProof] = {}
+        for covered, earlier in self.points:
+            last = max(line.index for line in lines if line.index < covered)
+            if last not in seals:
+                seals |= self.prove([last], covered, earlier)
         root = TileEdges().grow([tree.leaf_hash(leaf) for leaf in self.leaves]).head.root
         end = self.ends["agreement", deal.contract]
         fields = {
@@ -156,7 +175,13 @@ class Log:
             "origin": log_origin(self.venue.domain), "tree_size": size, "root": root.hex(),
         } | head  # fmt: skip
         signed = seal(ChainHead(**common(self.venue.domain, "*", time=deal.time(900)), **fields), self.venue.evidence)
-        return Part(lines, proofs, signed, tuple(deal.status.get(self.venue.domain, ())))
+        status = tuple(deal.status.get(self.venue.domain, ()))
+        return Part(lines, proofs, seals, tuple(self.published), signed, status)
+
+    def prove(self, indexes: list[int], size: int, note: bytes) -> dict[int, TlogProof]:
+        tiles = TileEdges().grow([tree.leaf_hash(leaf) for leaf in self.leaves[:size]]).tiles
+        get = tree.hashes_in(lambda level, number: tiles[level, number])
+        return {index: TlogProof(index, tuple(tree.prove_inclusion(index, size, get)), note) for index in indexes}
 
 
 def common(iss: str, *aud: str, time: str = START) -> dict[str, Any]:
@@ -176,6 +201,16 @@ class Deal:
     custody: str = "HELD"
     ack: bool = True
     witnesses: tuple[Venue, ...] = ()
+    """Who cosigns at the end, where the agreement asks for nobody."""
+    quorum: bool = False
+    """The agreement asks for the other party and the national venue; both cosign on the way."""
+    sealed_s: float | None = 20
+    """When the agreement is sealed; None: only at the end."""
+    final_s: float = 600
+    """When the newest checkpoint is cosigned."""
+    seal_reads: bool = True
+    first_read_s: float = 100
+    max_unwitnessed_s: int = 0
     price: str = "0.02 CNY per row"
     status: dict[str, list[Document]] = field(default_factory=dict)
     steps: tuple[tuple[str, str], ...] = ()
@@ -199,7 +234,28 @@ class Deal:
         self._publish()
         self._negotiate()
         self._agree()
+        self._seal(self.sealed_s)
         self._read_all()
+
+    def cosigners(self, venue: Venue) -> tuple[Venue, ...]:
+        """Who cosigns the log of a venue."""
+        if not self.quorum:
+            return self.witnesses
+        return (*(one for one in self.venues if one is not venue), self.nat)
+
+    def _seal(self, seconds: float | None) -> None:
+        if self.quorum and seconds is not None:
+            for venue in self.venues:
+                venue.log.seal(seconds, *self.cosigners(venue))
+
+    def policy(self, venue: Venue) -> str:
+        """Who has to cosign the log of a venue: all of the others."""
+        lines = [f"log {VerifierKey(log_origin(venue.domain), ED25519, venue.log_key.public).text}"]
+        for one in (*(one for one in self.venues if one is not venue), self.nat):
+            key = VerifierKey(f"{one.domain}/witness", COSIGNATURE_V1, one.witness.public)
+            lines.append(f"witness {one.domain} {key.text}")
+        names = " ".join(line.split()[1] for line in lines[1:])
+        return "\n".join([*lines, f"group all-of-them all {names}", "quorum all-of-them"]) + "\n"
 
     def time(self, seconds: float) -> str:
         return clock.shift(START, seconds)
@@ -286,6 +342,8 @@ class Deal:
             "price": self.offer_value.price, "start": self.time(11), "end": self.time(86400 * 600),
             "sign_by": self.time(3600), "request_proof_min": "CUSTODY", "ack": Ack(),
             "responsibility": RESPONSIBILITY, "end_disposition": "DESTROY",
+            "witness_policies": tuple(map(self.policy, self.venues)) if self.quorum else (),
+            "max_unwitnessed_s": self.max_unwitnessed_s,
         }  # fmt: skip
         value = Agreement(
             **(common(self.gz.domain, *self.domains, time=self.time(11)) | self.told("agreement", fields))
@@ -315,7 +373,9 @@ class Deal:
             if number == 1:
                 for event, state in self.steps:
                     self.log(self.gz, event, 90, to_state=state)
-            self._read(100 + number * self.interval_s, rows)
+            at = self.first_read_s + number * self.interval_s
+            self._read(at, rows)
+            self._seal(at + 10 if self.seal_reads else None)
         self.gz.log.padding(2)
         if "deny" in self.lies:
             self.log(self.gz, "access.deny", 800, reason_code="PURPOSE_NOT_AGREED", documents=("c" * 64,), actor="acme")
@@ -427,7 +487,7 @@ class Deal:
 
     def contents(self) -> Contents:
         cards = {v.domain: dict(enumerate(v.cards, 1)) for v in (*self.venues, *self.witnesses)}
-        if any(document.name == "peer-agreement" for document in self.documents.values()):
+        if self.quorum or any(document.name == "peer-agreement" for document in self.documents.values()):
             cards[self.nat.domain] = {1: self.nat.cards[0]}
         parts = {venue.domain: venue.log.part(self) for venue in self.venues}
         return Contents(self.gz.domain, self.agreement.digest, cards, dict(self.documents), parts)
@@ -437,4 +497,5 @@ class Deal:
 
     @property
     def anchors(self) -> dict[str, str]:
-        return {venue.domain: venue.fingerprint for venue in self.venues}
+        trusted = (*self.venues, self.nat) if self.quorum else self.venues
+        return {venue.domain: venue.fingerprint for venue in trusted}

@@ -163,7 +163,8 @@ def test_a_witness_that_nobody_anchors_does_not_count():
     witness = Venue("nat.example", "NATIONAL")
     deal = Deal(witnesses=(witness,))
     result = verify_bundle(deal.file(), deal.anchors, witness_policy=policy_of(deal, witness))
-    assert found(result) == {(3, "UNWITNESSED")}
+    assert found(result) == {(3, "UNANCHORED")}
+    assert any("nat.example" in finding.message for finding in result.findings)
 
 
 # --- no byte may change

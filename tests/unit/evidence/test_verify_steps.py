@@ -349,6 +349,9 @@ def notice(change: Callable[[Deal], None]) -> Callable[[Deal, Contents], Content
 def in_name_of(domain: str) -> Callable[[Deal, Contents], Contents]:
     def change(deal: Deal, contents: Contents) -> Contents:
         deal.revoke(deal.zj, Key(), START)
+        kept, deal.gz.evidence = deal.gz.evidence, Key()
+        deal.revoke(deal.gz, Key(), START)
+        deal.gz.evidence = kept
         return with_part(contents, status=tuple(deal.status[domain]))
 
     return change
@@ -362,7 +365,7 @@ EDITS: dict[str, tuple[set[tuple[int, str]], Callable[[Deal, Contents], Contents
     "a card signed by new roots alone": ({(2, INVALID)}, card_of_new_roots),
     "a card without a signature": ({(2, INVALID)}, card_without_signature),
     "one key of two owners": ({(2, INVALID)}, key_of_two_owners),
-    "a notice in another's name": ({(2, INVALID)}, in_name_of("zj.example")),
+    "a notice in another's name": ({(2, INVALID)}, in_name_of("gz.example")),
     "a checkpoint signed by another key": ({(3, INVALID)}, checkpoint_of_another_key),
     "proofs over two checkpoints": ({(3, INVALID)}, two_checkpoints),
     "no proof at all": ({(3, INCOMPLETE), (4, INCOMPLETE)}, no_proofs),
@@ -407,6 +410,12 @@ def test_an_edit_is_found_by_its_check(expected, edit):
 def test_the_negotiation_belongs_to_the_chain():
     deal = Deal(reads=())
     assert examine(deal, negotiation_left_out(deal, deal.contents())).verdict != "VERIFIED"
+
+
+def test_a_venue_cannot_end_the_key_of_another():
+    deal = Deal(reads=(5,))
+    deal.revoke(deal.gz, deal.consumer_key, START)
+    assert examine(deal).verdict == "VERIFIED"
 
 
 def test_a_later_revocation_does_not_touch_what_was_sealed_before():

@@ -41,6 +41,8 @@ _CARD: Final = re.compile(rf"cards/({_DOMAIN})/([1-9][0-9]{{0,6}})\.json")
 _DOCUMENT: Final = re.compile(r"documents/([0-9a-f]{64})\.json")
 _CHAIN: Final = re.compile(rf"chains/({_DOMAIN})\.jsonl")
 _PROOF: Final = re.compile(rf"proofs/({_DOMAIN})/(0|[1-9][0-9]{{0,18}})\.tlog-proof")
+_SEAL: Final = re.compile(rf"seals/({_DOMAIN})/(0|[1-9][0-9]{{0,18}})\.tlog-proof")
+_PUBLISHED: Final = re.compile(rf"published/({_DOMAIN})\.jsonl")
 _HEAD: Final = re.compile(rf"heads/({_DOMAIN})\.json")
 _STATUS: Final = re.compile(rf"status/({_DOMAIN})\.json")
 T = TypeVar("T")
@@ -60,6 +62,22 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The exact record; plain ASCII."""
 
 
+class Publication(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The entry by which a venue published a card or a key document, in the chain of the node or of a participant.
+
+    Of that chain only this entry is here; ``previous`` lets its link be computed, which is the leaf that is proven.
+    """
+
+    object_kind: Literal["node", "participant"]
+    object: Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+    seq: Annotated[int, msgspec.Meta(ge=1)]
+    index: Count
+    previous: Digest
+    """Link of the entry before it in its chain; zeros before the first."""
+    salt: Salt
+    statement: str
+
+
 class LogLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which state of which log a part was taken from."""
 
@@ -76,6 +94,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     documents: Count
     entries: Count
     proofs: Count
+    seals: Count
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +120,10 @@ class Part:
     """The negotiation's chain, then the agreement's, which begins at number 1 again."""
     proofs: Mapping[int, TlogProof] = field(default_factory=dict)
     """By index; all over one checkpoint."""
+    seals: Mapping[int, TlogProof] = field(default_factory=dict)
+    """By index: proofs of some of these entries under earlier checkpoints, which show when they were sealed (1.4)."""
+    published: tuple[Publication, ...] = ()
+    """When cards and keys became known that the agreement does not name; in the order of the log."""
     head: Document | None = None
     """The signed length of the agreement's chain."""
     status: tuple[Document, ...] = ()
@@ -161,6 +184,9 @@ def members(contents: Contents) -> dict[str, bytes]:
         found[f"chains/{domain}.jsonl"] = b"".join(canonical(line) + b"\n" for line in part.chain)
         found[f"status/{domain}.json"] = canonical(part.status)
         found |= {f"proofs/{domain}/{index}.tlog-proof": proof.to_bytes() for index, proof in part.proofs.items()}
+        found |= {f"seals/{domain}/{index}.tlog-proof": proof.to_bytes() for index, proof in part.seals.items()}
+        if part.published:
+            found[f"published/{domain}.jsonl"] = b"".join(canonical(line) + b"\n" for line in part.published)
         if part.head is not None:
             found[f"heads/{domain}.json"] = canonical(part.head)
     return found
@@ -179,6 +205,7 @@ def manifest(contents: Contents) -> Manifest:
             documents=len(contents.documents),
             entries=sum(len(part.chain) for part in parts),
             proofs=sum(len(part.proofs) for part in parts),
+            seals=sum(len(part.seals) for part in parts),
         ),
         missing=tuple(domain for domain in contents.nodes if domain not in contents.parts),
     )
@@ -275,12 +302,12 @@ def _sort(found: Mapping[str, bytes]) -> Contents:
             parts.setdefault(domain, _PartMembers()).take(name, data)
         elif name not in (MANIFEST, STORY):
             raise _failed(f"{name} is no member of a bundle")
-    whole = {domain: Part(one.chain, one.proofs, one.head, one.status) for domain, one in parts.items()}
+    whole = {domain: one.part() for domain, one in parts.items()}
     return Contents(told.maker, told.agreement_sha256, cards, documents, whole)
 
 
 def _part_domain(name: str) -> str:
-    matches = (pattern.fullmatch(name) for pattern in (_CHAIN, _PROOF, _HEAD, _STATUS))
+    matches = (pattern.fullmatch(name) for pattern in (_CHAIN, _PROOF, _SEAL, _PUBLISHED, _HEAD, _STATUS))
     return next((match[1] for match in matches if match), "")
 
 
@@ -290,12 +317,21 @@ class _PartMembers:
 
     chain: tuple[Line, ...] = ()
     proofs: dict[int, TlogProof] = field(default_factory=dict)
+    seals: dict[int, TlogProof] = field(default_factory=dict)
+    published: tuple[Publication, ...] = ()
     head: Document | None = None
     status: tuple[Document, ...] = ()
+
+    def part(self) -> Part:
+        return Part(self.chain, self.proofs, self.seals, self.published, self.head, self.status)
 
     def take(self, name: str, data: bytes) -> None:
         if match := _PROOF.fullmatch(name):
             self.proofs[int(match[2])] = _proof(data, int(match[2]), name)
+        elif match := _SEAL.fullmatch(name):
+            self.seals[int(match[2])] = _proof(data, int(match[2]), name)
+        elif _PUBLISHED.fullmatch(name):
+            self.published = tuple(_decode(line, Publication, name) for line in data.splitlines())
         elif _CHAIN.fullmatch(name):
             self.chain = tuple(_decode(line, Line, name) for line in data.splitlines())
         elif _HEAD.fullmatch(name):

@@ -147,6 +147,15 @@ def open_note(note: bytes, keys: Iterable[VerifierKey], *, latest: int | None = 
     return Note(text, tuple(counted.values()))
 
 
+def line_keys(note: bytes) -> list[tuple[str, bytes]]:
+    """Name and key id of each signature line, verified or not.
+
+    Raises:
+        VerificationFailed: The note is malformed.
+    """
+    return [_parse_line(line)[:2] for line in _split(note)[1]]
+
+
 def encode_base64(data: bytes) -> str:
     """Standard base64 with padding."""
     return base64.b64encode(data).decode()

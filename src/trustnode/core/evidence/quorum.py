@@ -36,9 +36,40 @@ class WitnessPolicy(NamedTuple):
         """Whether the witnesses with these raw public keys suffice."""
         return self.quorum == NONE or self._holds(self.quorum, cosigned)
 
+    @property
+    def asks(self) -> bool:
+        """Whether anybody must cosign at all."""
+        return self.quorum != NONE
+
+    def met_at(self, times: Mapping[bytes, int]) -> int | None:
+        """The earliest time at which the cosignatures made until then meet the quorum (protocol 1.4).
+
+        Args:
+            times: Raw public key of a witness -> Unix seconds of its cosignature on one checkpoint.
+
+        Returns:
+            Unix seconds; None where the quorum is not met, or nobody is asked: then nothing is sealed.
+        """
+        if not self.asks:
+            return None
+        return next((at for at in sorted(set(times.values())) if self.met_by(_until(times, at))), None)
+
     def covers(self, origin: str) -> bool:
         """Whether it speaks of the log with this origin."""
         return any(log.name == origin for log in self.logs)
+
+    @property
+    def words(self) -> str:
+        """The quorum as a person reads it: ``all of: zj.example/witness, (2 of: c/witness, d/witness, e/witness)``."""
+        return self._said(self.quorum) if self.asks else "nobody has to cosign"
+
+    def _said(self, name: str) -> str:
+        if name in self.witnesses:
+            return self.witnesses[name].name
+        group = self.groups[name]
+        count = "all" if group.threshold == len(group.members) else str(group.threshold)
+        said = (self._said(one) if one in self.witnesses else f"({self._said(one)})" for one in group.members)
+        return f"{count} of: {', '.join(said)}"
 
     def _holds(self, name: str, cosigned: Collection[bytes]) -> bool:
         witness = self.witnesses.get(name)
@@ -46,6 +77,10 @@ class WitnessPolicy(NamedTuple):
             return witness.public in cosigned
         group = self.groups[name]
         return sum(self._holds(member, cosigned) for member in group.members) >= group.threshold
+
+
+def _until(times: Mapping[bytes, int], at: int) -> set[bytes]:
+    return {key for key, time in times.items() if time <= at}
 
 
 class _Reader:

@@ -48,6 +48,39 @@ class Named(msgspec.Struct, frozen=True):
     value: str
 
 
+class Cosignature(msgspec.Struct, frozen=True):
+    """A witness's signature under the newest checkpoint of a log."""
+
+    log: str
+    """Trust domain."""
+    witness: str
+    """Trust domain."""
+    time: str
+    size: int
+    """Entries of the log that it covers."""
+    anchored: bool
+    """Whether somebody the reader trusts vouches for the witness."""
+
+
+class AccessLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One access: what was asked, delivered and answered."""
+
+    id: str
+    time: str
+    """Of the decision, by the provider's node."""
+    grade: str
+    outcome: str
+    """COMPLETE or ABORTED; empty: no receipt."""
+    rows: int
+    bytes: int
+    cost_fen: int
+    receipt: str
+    """Digest."""
+    acknowledged: bool
+    sealed_at: str
+    """When witnesses had cosigned the entry of its receipt; empty: not witnessed."""
+
+
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What was there."""
 
@@ -92,6 +125,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """No quorum of witnesses was agreed or met."""
     unacknowledged: tuple[str, ...] = ()
     """Accesses whose receipt nobody acknowledged."""
+    sealed_at: str = ""
+    """When witnesses had cosigned the agreement (protocol 1.4); empty: they had not, or nobody has to."""
+    asks: tuple[Named, ...] = ()
+    """Logs, with who has to cosign them by the agreement."""
+    cosigned: tuple[Cosignature, ...] = ()
+    accesses: tuple[AccessLine, ...] = ()
+    unsealed: tuple[str, ...] = ()
+    """Accesses that no quorum has cosigned yet."""
     as_of: tuple[Named, ...] = ()
     """Nothing later than these times is covered."""
     remarks: tuple[str, ...] = ()
@@ -121,12 +162,12 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def _facts(report: Report) -> Iterator[str]:
-    for one in report.anchors:
-        yield f"anchored     {one.domain} {one.value}"
-    for one in report.vouched:
-        yield f"vouched for  {one.domain} by {one.value}"
-    for one in report.relied_on:
-        yield f"relied on    {one.domain} {one.value}: compare this fingerprint with the venue"
+    for mark in report.anchors:
+        yield f"anchored     {mark.domain} {mark.value}"
+    for mark in report.vouched:
+        yield f"vouched for  {mark.domain} by {mark.value}"
+    for mark in report.relied_on:
+        yield f"relied on    {mark.domain} {mark.value}: compare this fingerprint with the venue"
     if report.grades:
         yield "requests     " + ", ".join(f"{count} {grade}" for grade, count in report.grades)
     for participant in report.custody:
@@ -135,13 +176,25 @@ def _facts(report: Report) -> Iterator[str]:
         yield "ONE_VENUE    both parties are at one venue: no second log to compare with"
     if report.withheld:
         yield f"not shown    {report.withheld} entries are withheld or erased; the chain verifies without them"
-    if report.unwitnessed:
-        yield "UNWITNESSED  no other venue has cosigned these logs"
+    yield from _witnessed(report)
     for access in report.unacknowledged:
         yield f"no answer    access {access}: its receipt is not acknowledged"
     yield from (f"note         {remark}" for remark in report.remarks)
-    for one in report.as_of:
-        yield f"as of        {one.value} at {one.domain}; nothing after that is covered"
+    for mark in report.as_of:
+        yield f"as of        {mark.value} at {mark.domain}; nothing after that is covered"
+
+
+def _witnessed(report: Report) -> Iterator[str]:
+    for asked in report.asks:
+        yield f"witnesses    of {asked.domain}: {asked.value}"
+    for one in report.cosigned:
+        yield f"cosigned     {one.log} at {one.size} entries by {one.witness} at {one.time}"
+    if report.sealed_at:
+        yield f"sealed       the agreement by {report.sealed_at}"
+    if report.unwitnessed:
+        yield "UNWITNESSED  no quorum of other venues has cosigned these logs"
+    for access in report.unsealed:
+        yield f"unwitnessed  access {access}: no quorum has cosigned it yet"
 
 
 def summary(report: Report) -> str:

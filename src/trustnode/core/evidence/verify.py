@@ -16,7 +16,7 @@ import msgspec
 
 from trustnode.core.document import Document
 from trustnode.core.evidence.bundle import unpack
-from trustnode.core.evidence.checks import deal, keys, logs, reads
+from trustnode.core.evidence.checks import deal, keys, logs, reads, witnesses
 from trustnode.core.evidence.checks.case import Case
 from trustnode.core.evidence.quorum import parse_policy
 from trustnode.core.evidence.report import Finding, Report, Step, verdict_of
@@ -44,7 +44,7 @@ BOTH_SIDES: Final = 11
 CHECKS: Final[tuple[Check, ...]] = (
     Check(1, "file", keys.check_form),
     Check(2, "cards", keys.check_cards),
-    Check(3, "logs", logs.check_checkpoints),
+    Check(3, "logs", witnesses.check_checkpoints),
     Check(4, "entries", logs.check_inclusion),
     Check(5, "chains", logs.check_chains),
     Check(6, "agreement", deal.check_agreement),

@@ -5,19 +5,21 @@ Decides: which keys count at which time, and how a document of the bundle is che
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
 from trustnode.core import clock
 from trustnode.core.contract import Agreement
 from trustnode.core.document import (
+    SKEW_S,
     Document,
     Keys,
     KeyUse,
     PublicKey,
     Statement,
     Verified,
+    decode,
     is_signature,
     name_of,
     pae,
@@ -26,9 +28,12 @@ from trustnode.core.document import (
 from trustnode.core.evidence.bundle import Contents, Line
 from trustnode.core.evidence.checkpoint import SignedCheckpoint
 from trustnode.core.evidence.entry import Entry
-from trustnode.core.evidence.report import Counts, Finding, Named, Verdict
-from trustnode.core.identity import Card, fingerprint, vouched
-from trustnode.core.participant import ParticipantKey
+from trustnode.core.evidence.quorum import WitnessPolicy
+from trustnode.core.evidence.report import AccessLine, Cosignature, Counts, Finding, Named, Verdict
+from trustnode.core.evidence.sealing import sealed_text
+from trustnode.core.evidence.tree import TreeHead
+from trustnode.core.identity import Card, fingerprint, log_origin, vouched
+from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.errors import TrustnodeError, error
 
 S = TypeVar("S", bound=Statement)
@@ -42,13 +47,14 @@ class KeyBook:
         self._keys: dict[tuple[str, str], tuple[PublicKey, ...]] = {}
         self._owners: dict[bytes, tuple[str, str]] = {}
         self._by_kid: dict[str, bytes] = {}
+        self._published: dict[str, tuple[str, str]] = {}
 
     def __call__(self, owner: str, use: KeyUse) -> Sequence[PublicKey]:
         """Keys of an owner for a use."""
         return self._keys.get((owner, use), ())
 
-    def add_card(self, card: Card) -> None:
-        """Take in what a card vouches for.
+    def add_card(self, card: Card, digest: str = "") -> None:
+        """Take in what a card vouches for; of several versions the oldest first.
 
         Raises:
             VerificationFailed: A key has another owner or use already (protocol 1.1).
@@ -56,20 +62,36 @@ class KeyBook:
         for use, keys in vouched(card).items():
             for key in keys:
                 self._add(card.trust_domain, use, key)
+                self._published.setdefault(key.kid, (card.trust_domain, digest))
 
-    def add_participant(self, value: ParticipantKey) -> None:
+    def add_participant(self, value: ParticipantKey, digest: str = "") -> None:
         """Take in a key document; raises as ``add_card``."""
         key = PublicKey(bytes.fromhex(value.public), value.not_before, value.not_after)
         self._add(value.participant, "participant", key)
+        self._published.setdefault(key.kid, (value.iss, digest))
 
-    def revoke(self, kid: str, invalid_from: str) -> None:
-        """End a key at a time; the earliest notice counts."""
+    def revoke(self, by: str, kid: str, invalid_from: str) -> None:
+        """End a key that the venue ``by`` vouches for at a time; the earliest notice counts."""
         for owner, keys in self._keys.items():
+            if by not in (owner[0], domain_of(owner[0])):
+                continue
             self._keys[owner] = tuple(_ended(key, invalid_from) if key.kid == kid else key for key in keys)
 
     def at(self, time: str) -> Keys:
-        """The keys that could sign at ``time`` (protocol 1.4)."""
-        return lambda owner, use: [key for key in self(owner, use) if key.valid_at(time)]
+        """The keys that could sign what was sealed at ``time`` (protocol 1.4).
+
+        Witness and venue tell the time from two clocks: a key that begins within the skew after it has begun.
+        """
+        begun = clock.shift(time, SKEW_S)
+        return lambda owner, use: [
+            key._replace(not_before="", not_after=clock.FOREVER, revoked_from="")
+            for key in self(owner, use)
+            if key.not_before <= begun and key.valid_at(max(key.not_before, time))
+        ]
+
+    def published_by(self, kid: str) -> tuple[str, str]:
+        """Domain and digest of the oldest card or key document that names a key; empty: it is not known."""
+        return self._published.get(kid, ("", ""))
 
     def made(self, document: Document, signature_kid: str, signature: bytes) -> bool:
         """Whether the key with that kid made the signature."""
@@ -95,6 +117,19 @@ def without_strangers(document: Document, book: KeyBook) -> Document:
     return Document(document.payload_type, document.payload, kept)
 
 
+class Cosigned(NamedTuple):
+    """A checkpoint of a log, and who cosigned it when."""
+
+    signed: SignedCheckpoint
+    times: Mapping[bytes, int]
+    """Raw key of each witness that counts -> Unix seconds."""
+
+    @property
+    def head(self) -> TreeHead:
+        """Size and root."""
+        return self.signed.head
+
+
 class Shown(NamedTuple):
     """One entry of an agreement's chain."""
 
@@ -112,6 +147,8 @@ class Trail:
     domain: str
     negotiation: list[Shown] = field(default_factory=list)
     agreement: list[Shown] = field(default_factory=list)
+    doubled: tuple[Shown, ...] = ()
+    """Entries under a number that another entry has already."""
     gap: str = ""
     """Where a chain could not be followed further; empty: to its end."""
 
@@ -137,10 +174,27 @@ class Access:
     consumer: str
     plan_commitment: str
     reserved_rows: int | None = None
+    grade: str = ""
     receipt: str = ""
+    receipted: str = ""
+    """When the log has the receipt."""
+    outcome: str = ""
     rows: int = 0
     bytes: int = 0
+    cost_fen: int = 0
     acknowledged: bool = False
+
+
+@dataclass
+class Sealed:
+    """What checkpoints and chains say about when a document existed."""
+
+    entries: dict[tuple[str, int], str] = field(default_factory=dict)
+    """(domain, index) -> sealed time of the entry."""
+    documents: dict[str, str] = field(default_factory=dict)
+    """Digest -> earliest sealed time of an entry that names it."""
+    indexes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(domain, digest) -> index of the first entry that names it."""
 
 
 @dataclass
@@ -161,7 +215,17 @@ class Case:
     book: KeyBook = field(default_factory=KeyBook)
     anchored: dict[str, str] = field(default_factory=dict)
     vouched: dict[str, str] = field(default_factory=dict)
-    checkpoints: dict[str, SignedCheckpoint] = field(default_factory=dict)
+    policies: list[WitnessPolicy] = field(default_factory=list)
+    """Who has to cosign, as the agreement says it; read by check 3."""
+    witnesses: dict[bytes, str] = field(default_factory=dict)
+    """Raw key of each witness that counts -> its domain."""
+    checkpoints: dict[str, Cosigned] = field(default_factory=dict)
+    seals: dict[str, dict[int, Cosigned]] = field(default_factory=dict)
+    """Domain -> index -> earlier checkpoint that sealed the entry; proven by check 4."""
+    published: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(domain, digest of a card or key document) -> index of the entry that published it; proven by check 4."""
+    sealed: Sealed = field(default_factory=Sealed)
+    """Filled by check 5."""
     trails: dict[str, Trail] = field(default_factory=dict)
     as_of: dict[str, str] = field(default_factory=dict)
     accesses: dict[str, Access] = field(default_factory=dict)
@@ -192,11 +256,34 @@ class Case:
             return None
         return self.trails.get(value.consumer_node) or Trail(value.consumer_node)
 
+    def policy(self, domain: str) -> WitnessPolicy | None:
+        """Who has to cosign the log of a domain by the agreement."""
+        return next((one for one in self.policies if one.covers(log_origin(domain))), None)
+
     @property
     def sealed_at(self) -> str:
         """When the agreement counts as sealed: for want of a quorum, the time of ``contract.sign`` at the provider."""
         signed = self.provider_trail.entries("contract.sign")
-        return signed[0][1].time if signed else self.value.time
+        sealed = self.sealed.documents.get(self.contents.agreement, "")
+        return sealed or (signed[0][1].time if signed else self.value.time)
+
+    def sealed_time(self, digest: str) -> str:
+        """When a document was sealed; empty where no quorum says it."""
+        if digest in self.sealed.documents or digest not in self.named_in_agreement():
+            return self.sealed.documents.get(digest, "")
+        return self.sealed.documents.get(self.contents.agreement, "")
+
+    def named_in_agreement(self) -> frozenset[str]:
+        """Digests that the agreement names, and of the cards before those: whoever signed it had seen them.
+
+        First cards belong here too: a venue has one before it has a log.
+        """
+        value = self.value
+        named = {value.offer_sha256, value.provider.key_sha256, value.consumer.key_sha256, *value.cards}
+        for cards in self.cards.values():
+            newest = max((card.value.version for card in cards if card.digest in named), default=1)
+            named |= {card.digest for card in cards if card.value.version <= newest}
+        return frozenset(named)
 
     def find(self, verdict: Verdict, message: str) -> None:
         """Note what is wrong."""
@@ -228,16 +315,42 @@ class Case:
         Args:
             document: The document.
             kind: Its type.
-            at: When it was sealed; empty: its own time alone counts.
+            at: When it counts as made where no quorum sealed it; empty: its own time.
 
         Raises:
             TrustnodeError: As ``document.verify``.
         """
+        at = self.sealed_time(document.digest) or at
         verified = verify(document, kind, self.book.at(at) if at else self.book, None)
+        for kid in verified.keys:
+            self._check_published(kid, document)
         for one in document.signatures:
             if not self.book.made(document, one.keyid, one.sig):
                 raise error("SIGNATURE_INVALID", f"a {document.name} carries a signature that no known key made")
         return verified
+
+    def is_revoked(self, document: Document) -> bool:
+        """Whether a venue's key that signed a key document was revoked by the time the agreement was sealed.
+
+        When the key document itself was sealed is not in the file: no later than the agreement, which names it.
+        """
+        owner = decode(document, ParticipantKey).iss
+        kids = {one.keyid for one in document.signatures}
+        ended = [key.revoked_from for key in self.book(owner, "evidence") if key.kid in kids and key.revoked_from]
+        return any(end <= self.sealed_at for end in ended)
+
+    def _check_published(self, kid: str, document: Document) -> None:
+        """The entry that published a key precedes the entry of what the key signed, in the issuer's log (1.4)."""
+        domain, source = self.book.published_by(kid)
+        named = self.sealed.indexes.get((domain, document.digest))
+        if named is None or source in self.named_in_agreement():
+            return
+        published = self.published.get((domain, source))
+        if published is None:
+            what = f"when {domain} published the key that signed {document.name} {document.digest[:12]}"
+            self.find("INCOMPLETE", f"{what} is not shown")
+        elif published >= named:
+            raise error("SIGNATURE_INVALID", f"{domain} published the key of a {document.name} after its signature")
 
     def try_check(self, document: Document, kind: type[S], at: str = "") -> Verified[S] | None:
         """As ``check``; what is wrong is noted."""
@@ -275,9 +388,29 @@ class Case:
             "unwitnessed": self.unwitnessed,
             "unacknowledged": tuple(a.id for a in self.accesses.values() if a.receipt and not a.acknowledged),
             "as_of": _named(self.as_of),
+            "sealed_at": self.sealed.documents.get(self.contents.agreement, "") if value else "",
+            "cosigned": tuple(self._cosigned()),
+            "asks": tuple(Named(d, p.words) for d in self.contents.nodes if (p := self.policy(d))) if value else (),
+            "accesses": tuple(self._access_lines()),
+            "unsealed": tuple(line.id for line in self._access_lines() if not line.sealed_at) if self.policies else (),
             "remarks": tuple(self.remarks),
             "counts": Counts(entries=len(shown), accesses=len(self.accesses), **self.counted),
         }
+
+    def _cosigned(self) -> Iterator[Cosignature]:
+        for domain, point in sorted(self.checkpoints.items()):
+            for key, at in sorted(point.times.items(), key=lambda one: (one[1], self.witnesses[one[0]])):
+                witness = self.witnesses[key]
+                anchored = self.is_anchored(witness)
+                yield Cosignature(domain, witness, sealed_text(at), point.head.size, anchored)
+
+    def _access_lines(self) -> Iterator[AccessLine]:
+        for one in self.accesses.values():
+            yield AccessLine(
+                id=one.id, time=one.time, grade=one.grade, outcome=one.outcome, rows=one.rows, bytes=one.bytes,
+                cost_fen=one.cost_fen, receipt=one.receipt, acknowledged=one.acknowledged,
+                sealed_at=self.sealed.documents.get(one.receipt or one.request, ""),
+            )  # fmt: skip
 
 
 def _named(pairs: Mapping[str, str]) -> tuple[Named, ...]:

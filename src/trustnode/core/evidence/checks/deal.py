@@ -65,8 +65,12 @@ def _check_parties(case: Case, value: Agreement) -> None:
 
 def _check_key(case: Case, party: Party) -> None:
     document = case.document(party.key_sha256, f"the key of {party.participant}")
-    if document is not None and decode(document, ParticipantKey).participant != party.participant:
+    if document is None:
+        return
+    if decode(document, ParticipantKey).participant != party.participant:
         case.find("INVALID", f"the agreement names another's key for {party.participant}")
+    elif case.is_revoked(document):
+        case.find("INVALID", f"the key that vouches for {party.participant} had been revoked when this was sealed")
 
 
 def _check_others(case: Case) -> None:
@@ -147,7 +151,7 @@ def _check_concerns(case: Case, document: Document) -> None:
 
 
 def check_in_force(case: Case) -> str:
-    """7. ``contract.sign`` stands in the provider's log, for these bytes, not after ``sign_by`` (protocol 5)."""
+    """7. ``contract.sign`` stands in the provider's log, for these bytes, in time, and was sealed in time (5)."""
     value = case.value
     signed = case.provider_trail.entries("contract.sign")
     if not signed:
@@ -155,7 +159,8 @@ def check_in_force(case: Case) -> str:
             "INCOMPLETE", f"no contract.sign is shown in the log of {value.provider_node}: not shown to be in force"
         )
         return "not shown to be in force"
-    time = signed[0][1].time
+    shown, entry = signed[0]
+    time = entry.time
     for trail in case.trails.values():
         for _, entry in trail.entries("contract.sign"):
             if case.contents.agreement not in entry.documents:
@@ -168,4 +173,20 @@ def check_in_force(case: Case) -> str:
         consumer = case.consumer_trail
         if consumer is not None and not consumer.entries("contract.sign"):
             case.remarks.append(f"the log of {value.consumer_node} does not show contract.sign")
-    return f"in force from {time}"
+    sealed = case.sealed.entries.get((value.provider_node, shown.line.index), "")
+    _check_sealed(case, sealed)
+    return f"in force from {time}" + (f", sealed by {sealed}" if sealed else "")
+
+
+def _check_sealed(case: Case, sealed: str) -> None:
+    """What was decided before witnesses had sealed the agreement, and so late, rests on the venues' word."""
+    limit = clock.shift(case.value.sign_by, case.value.max_unwitnessed_s)
+    if not sealed or sealed <= limit:
+        return
+    early = [entry for _, entry in case.provider_trail.entries("access.decide") if entry.time < sealed]
+    if any(entry.time > limit for entry in early):
+        case.find("INVALID", f"not in force: read after {limit}, sealed only at {sealed}")
+    elif early:
+        case.find("UNWITNESSED", f"sealed only at {sealed}, after {limit}: what was read before rests on no witness")
+    else:
+        case.remarks.append(f"sealed only at {sealed}, after {limit}; nothing was read before")

@@ -38,7 +38,7 @@ def check_cards(case: Case) -> str:
         case.cards[domain] = _succession(domain, versions)
     for cards in case.cards.values():
         for card in cards:
-            case.book.add_card(card.value)
+            case.book.add_card(card.value, card.digest)
     _check_signers(case)
     _take_participants(case)
     _take_notices(case)
@@ -81,10 +81,10 @@ def _check_signers(case: Case) -> None:
 def _take_participants(case: Case) -> None:
     """Key documents: of the issuer's own domain, signed by it and by the key itself."""
     found = [(document, decode(document, ParticipantKey)) for _, document in case.of_type(ParticipantKey)]
-    for _, value in found:
+    for document, value in sorted(found, key=lambda one: one[1].time):
         if domain_of(value.participant) != value.iss:
             raise error("IDENTITY_WRONG_DOMAIN", f"{value.iss} speaks for {value.participant}")
-        case.book.add_participant(value)
+        case.book.add_participant(value, document.digest)
     for document, value in found:
         case.check(document, ParticipantKey)
         if value.custody == "CUSTODY":
@@ -92,18 +92,15 @@ def _take_participants(case: Case) -> None:
 
 
 def _take_notices(case: Case) -> None:
-    """Notices of a venue about keys that it vouches for end those keys."""
-    for domain, part in case.contents.parts.items():
+    """Notices of a venue about keys that it vouches for end those keys; of other venues' keys it has nothing to say."""
+    for part in case.contents.parts.values():
         for document in part.status:
             verified = case.try_check(document, Status)
             if verified is None:
                 continue
-            if verified.value.iss != domain:
-                case.find("INVALID", f"a notice of {verified.value.iss} stands under the name of {domain}")
-                continue
             for event in verified.value.events:
                 if event.kind == "KEY_REVOKED":
-                    case.book.revoke(event.subject, event.invalid_from or event.effective)
+                    case.book.revoke(verified.value.iss, event.subject, event.invalid_from or event.effective)
 
 
 def _anchor(case: Case) -> None:

@@ -1,6 +1,7 @@
-"""Checks 3 to 5: the logs were signed (and cosigned), they hold these entries, and the chains have no gap.
+"""Checks 4 and 5: the logs hold these entries, and the chains have no gap.
 
-Decides: what a log says about an agreement up to its signed head. Leaves to others: what the entries mean.
+Decides: what a log says about an agreement up to its signed head, and when each entry was sealed. Leaves to others:
+who signed and cosigned that head (``witnesses``), what the entries mean.
 """
 
 from __future__ import annotations
@@ -11,79 +12,17 @@ from typing import Final
 from trustnode.core.evidence import chain
 from trustnode.core.evidence.bundle import ALL_PROVEN_UP_TO, Line, Part
 from trustnode.core.evidence.chain import ChainEnd
-from trustnode.core.evidence.checkpoint import SignedCheckpoint, open_checkpoint
-from trustnode.core.evidence.checks.case import Case, Shown, Trail
+from trustnode.core.evidence.checks.case import Case, Cosigned, Shown, Trail
 from trustnode.core.evidence.entry import Entry, parse_statement
 from trustnode.core.evidence.head import ChainHead
-from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey
-from trustnode.core.evidence.quorum import WitnessPolicy, parse_policy
+from trustnode.core.evidence.sealing import earliest_behind, sealed_text
 from trustnode.core.evidence.tree import leaf_hash, verify_inclusion
-from trustnode.core.identity import log_origin, witness_name
-from trustnode.errors import TrustnodeError, error
+from trustnode.errors import TrustnodeError
 
 AGREEMENT: Final = "agreement"
 NEGOTIATION: Final = "negotiation"
-
-
-# --- 3 --------------------------------------------------------------------------------------------------------------
-
-
-def check_checkpoints(case: Case) -> str:
-    """3. One checkpoint a log, signed by the log key of a card; the witnesses that were agreed cosigned it."""
-    witnesses: set[bytes] = set()
-    asked = _policies(case)
-    for domain, part in sorted(case.contents.parts.items()):
-        signed = _checkpoint(case, domain, part)
-        if signed is None:
-            continue
-        case.checkpoints[domain] = signed
-        cosigned = {one.key.public for one in signed.cosignatures}
-        witnesses |= cosigned
-        _check_quorum(case, domain, cosigned, asked)
-    case.unwitnessed = not asked or any(finding.verdict == "UNWITNESSED" for finding in case.findings)
-    case.counted["cosigned"] = len(witnesses)
-    sizes = ", ".join(f"{d} {case.checkpoints[d].head.size} entries" for d in sorted(case.checkpoints))
-    return f"{sizes}; " + (f"cosigned by {len(witnesses)}" if witnesses else "no witness cosigned")
-
-
-def _checkpoint(case: Case, domain: str, part: Part) -> SignedCheckpoint | None:
-    notes = {proof.checkpoint for proof in part.proofs.values()}
-    if not notes:
-        case.find("INCOMPLETE", f"no proof from the log of {domain} is in the file")
-        return None
-    if len(notes) > 1:
-        raise error("VERIFICATION_FAILED", f"the proofs of {domain} are over several checkpoints")
-    origin = log_origin(domain)
-    log_keys = [VerifierKey(origin, ED25519, key.raw) for key in case.book(domain, "log")]
-    signed = open_checkpoint(notes.pop(), log_keys, _witness_keys(case), extensions=False)
-    if signed.checkpoint.origin != origin:
-        raise error("VERIFICATION_FAILED", f"the checkpoint is of {signed.checkpoint.origin}, not of {origin}")
-    return signed
-
-
-def _witness_keys(case: Case) -> list[VerifierKey]:
-    """Witness keys of cards whose domain somebody vouches for; whoever cannot be named does not count."""
-    return [
-        VerifierKey(witness_name(domain), COSIGNATURE_V1, key.raw)
-        for domain in case.cards
-        if case.is_anchored(domain)
-        for key in case.book(domain, "witness")
-    ]
-
-
-def _policies(case: Case) -> list[WitnessPolicy]:
-    """What the agreement asks for; the reader's own policy comes besides and cannot weaken it."""
-    agreed = [parse_policy(text) for text in case.value.witness_policies]
-    return [*agreed, *([parse_policy(case.witness_policy)] if case.witness_policy else [])]
-
-
-def _check_quorum(case: Case, domain: str, cosigned: set[bytes], asked: list[WitnessPolicy]) -> None:
-    concerning = [policy for policy in asked if not policy.logs or policy.covers(log_origin(domain))]
-    if asked and not concerning:
-        case.find("UNWITNESSED", f"no witness policy speaks of the log of {domain}")
-    for policy in concerning:
-        if not policy.met_by(cosigned):
-            case.find("UNWITNESSED", f"{len(cosigned)} known witnesses cosigned the log of {domain}: no quorum")
+PUBLISHING: Final = frozenset({"identity.register", "identity.update"})
+"""Entries by which a venue makes its own card or the key of a participant known."""
 
 
 # --- 4 --------------------------------------------------------------------------------------------------------------
@@ -95,6 +34,8 @@ def check_inclusion(case: Case) -> str:
     for domain, part in sorted(case.contents.parts.items()):
         trail = case.trails[domain] = follow(domain, part, case.value.negotiation, case.value.contract_id)
         proven += _check_proofs(case, trail, part)
+        _check_seals(case, trail, part)
+        _check_published(case, domain, part)
     case.counted["proven"] = proven
     total = sum(len(part.chain) for part in case.contents.parts.values())
     return f"{proven} of {total} entries proven"
@@ -104,29 +45,38 @@ def follow(domain: str, part: Part, negotiation: str, agreement: str) -> Trail:
     """Compute the links of both chains as far as the numbers have no gap."""
     trail = Trail(domain)
     first = next((at for at, line in enumerate(part.chain) if at and line.seq == 1), len(part.chain))
-    trail.negotiation, gap = _walk(part.chain[:first], chain.object_id(NEGOTIATION, negotiation))
-    trail.agreement, later = _walk(part.chain[first:], chain.object_id(AGREEMENT, agreement))
+    trail.negotiation, gap, doubled = _walk(part.chain[:first], chain.object_id(NEGOTIATION, negotiation))
+    trail.agreement, later, more = _walk(part.chain[first:], chain.object_id(AGREEMENT, agreement))
     trail.gap = (gap and f"negotiation: {gap}") or later
+    trail.doubled = (*doubled, *more)
     return trail
 
 
-def _walk(lines: tuple[Line, ...], of: bytes) -> tuple[list[Shown], str]:
+def _walk(lines: tuple[Line, ...], of: bytes) -> tuple[list[Shown], str, list[Shown]]:
+    """Entries up to a gap, what is missing there, and entries under a number that was taken."""
     shown: list[Shown] = []
-    end = ChainEnd()
+    doubled: list[Shown] = []
+    before = end = ChainEnd()
     for line in lines:
+        committed = bytes.fromhex(line.commitment)
+        if shown and line.seq == end.seq:
+            doubled.append(Shown(line, chain.extend(before, of, committed).link, _entry(line)))
+            continue
         if line.seq != end.seq + 1:
-            return shown, f"entry {end.seq + 1} is missing"
-        end = chain.extend(end, of, bytes.fromhex(line.commitment))
+            return shown, f"entry {end.seq + 1} is missing", doubled
+        before, end = end, chain.extend(end, of, committed)
         shown.append(Shown(line, end.link, _entry(line)))
-    return shown, ""
+    return shown, "", doubled
 
 
 def _entry(line: Line) -> Entry | None:
     """What a line says; what cannot be read is told by check 5."""
-    if line.statement is None:
-        return None
+    return _read(line.statement) if line.statement is not None else None
+
+
+def _read(statement: str) -> Entry | None:
     try:
-        return parse_statement(line.statement.encode(errors="replace"))
+        return parse_statement(statement.encode(errors="replace"))
     except TrustnodeError:
         return None
 
@@ -134,10 +84,11 @@ def _entry(line: Line) -> Entry | None:
 def _check_proofs(case: Case, trail: Trail, part: Part) -> int:
     proven = 0
     head = case.checkpoints[trail.domain].head if trail.domain in case.checkpoints else None
-    known = {one.line.index: one for one in trail.all}
+    known = {one.line.index: one for one in (*trail.all, *trail.doubled)}
+    published = {one.index for one in part.published}
     for index, proof in part.proofs.items():
         one = known.get(index)
-        if one is None and trail.gap:
+        if index in published or (one is None and trail.gap):
             continue  # what stands behind a gap cannot be computed; check 5 names the gap
         if one is None or head is None:
             case.find("INVALID", f"a proof of entry {index} of {trail.domain}, which is not in the chain")
@@ -153,6 +104,45 @@ def _check_proofs(case: Case, trail: Trail, part: Part) -> int:
     return proven
 
 
+def _check_seals(case: Case, trail: Trail, part: Part) -> None:
+    """Each seal holds its entry; one that does not is worth nothing."""
+    known = {one.line.index: one for one in trail.all}
+    held = case.seals.get(trail.domain, {})
+    for index, point in sorted(held.items()):
+        one = known.get(index)
+        if one is None:
+            if not trail.gap:
+                case.find("INVALID", f"a seal of entry {index} of {trail.domain}, which is not in the chain")
+            continue
+        try:
+            verify_inclusion(index, leaf_hash(one.link), part.seals[index].path, point.head)
+            case.sealed.entries[trail.domain, index] = _quorum_time(case, trail.domain, point)
+        except TrustnodeError as problem:
+            case.find("INVALID", f"seal of entry {index} of {trail.domain}: {problem.message}")
+
+
+def _quorum_time(case: Case, domain: str, point: Cosigned) -> str:
+    policy = case.policy(domain)
+    seconds = policy.met_at(point.times) if policy else None
+    return sealed_text(seconds) if seconds is not None else ""
+
+
+def _check_published(case: Case, domain: str, part: Part) -> None:
+    """Entries that published cards and keys: leaves of the same tree; what they say names the documents."""
+    head = case.checkpoints[domain].head if domain in case.checkpoints else None
+    for one in part.published:
+        of = chain.object_id(one.object_kind, one.object)
+        committed = chain.commitment(bytes.fromhex(one.salt), one.statement.encode(errors="replace"))
+        link = chain.link(of, one.seq, bytes.fromhex(one.previous), committed)
+        proof, entry = part.proofs.get(one.index), _read(one.statement)
+        if head is None or proof is None or entry is None or entry.type not in PUBLISHING:
+            case.find("INVALID", f"entry {one.index} of {domain} does not show when a key was published")
+            continue
+        verify_inclusion(one.index, leaf_hash(link), proof.path, head)
+        for digest in entry.documents:
+            case.published.setdefault((domain, digest), one.index)
+
+
 def _must_be_proven(trail: Trail) -> list[Shown]:
     shown = trail.all
     if len(shown) <= ALL_PROVEN_UP_TO:
@@ -166,6 +156,8 @@ def _must_be_proven(trail: Trail) -> list[Shown]:
 def check_chains(case: Case) -> str:
     """5. Commitments open, numbers have no gap, and the chain is as long as its signed head says."""
     for domain, trail in sorted(case.trails.items()):
+        for one in trail.doubled:
+            case.find("INVALID", f"the log of {domain} has two entries number {one.line.seq}: it tells two stories")
         if trail.gap:
             case.find("INCOMPLETE", f"chain of {domain}: {trail.gap}")
         for one in trail.negotiation:
@@ -175,8 +167,23 @@ def check_chains(case: Case) -> str:
         _check_order(case, trail)
         _check_join(case, trail)
         _check_head(case, trail)
+        _seal(case, trail)
     lengths = [f"{domain} {len(trail.all)}" for domain, trail in sorted(case.trails.items())]
     return f"{', '.join(lengths)}; " + ("no gap" if not any(t.gap for t in case.trails.values()) else "with a gap")
+
+
+def _seal(case: Case, trail: Trail) -> None:
+    """When each entry, and each document that one names, was sealed (protocol 1.4)."""
+    point = case.checkpoints.get(trail.domain)
+    newest = _quorum_time(case, trail.domain, point) if point else ""
+    own = [case.sealed.entries.get((trail.domain, one.line.index), newest) for one in trail.all]
+    for one, time in zip(trail.all, earliest_behind(own), strict=True):
+        case.sealed.entries[trail.domain, one.line.index] = time
+        for digest in one.entry.documents if one.entry else ():
+            case.sealed.indexes.setdefault((trail.domain, digest), one.line.index)
+            if time:
+                known = case.sealed.documents.get(digest, time)
+                case.sealed.documents[digest] = min(known, time)
 
 
 def _check_line(case: Case, domain: str, one: Shown, of: tuple[str, str]) -> None:
@@ -237,9 +244,10 @@ def _check_head(case: Case, trail: Trail) -> None:
 
 
 def _check_covered(case: Case, domain: str, value: ChainHead) -> None:
-    signed = case.checkpoints.get(domain)
-    if signed is None:
+    point = case.checkpoints.get(domain)
+    if point is None:
         return
+    signed = point.signed
     told = (value.origin, value.tree_size, value.root)
     if told != (signed.checkpoint.origin, signed.head.size, signed.head.root.hex()):
         case.find("INVALID", f"the chain head of {domain} is of another state of its log")

@@ -74,6 +74,7 @@ def _note_access(case: Case, one: Shown, entry: Entry, request: Verified[AccessR
         consumer=request.value.consumer,
         plan_commitment=entry.plan_commitment or "",
         reserved_rows=entry.amount if entry.unit == "rows" else None,
+        grade=request.value.request_proof,
     )
 
 
@@ -155,6 +156,8 @@ def _receipt_of(case: Case, entry: Entry, receipts: dict[str, Verified[Receipt]]
         case.find("INVALID", f"the delivery of {entry.access_id} has two receipts")
     if named:
         return named[0]
+    if case.named(entry, Receipt):
+        return None  # it is here and does not stand; that is told
     if entry.type == "delivery.complete" and not any(d not in case.contents.documents for d in entry.documents):
         case.find("INCOMPLETE", f"the delivery of {entry.access_id} has no receipt")
     elif entry.type == "delivery.abort" and not entry.documents:
@@ -192,6 +195,7 @@ def _check_receipt(case: Case, entry: Entry, found: Verified[Receipt], links: di
     if wrong:
         case.find("INVALID", f"the receipt of {receipt.access} does not fit its entry or agreement: {wrong}")
     access.receipt, access.rows, access.bytes = found.digest, receipt.rows, receipt.bytes
+    access.outcome, access.cost_fen, access.receipted = receipt.outcome, receipt.cost_fen, entry.time
 
 
 # --- 10 -------------------------------------------------------------------------------------------------------------

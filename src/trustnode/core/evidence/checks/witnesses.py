@@ -1,0 +1,136 @@
+"""Check 3: the logs were signed, and cosigned by those who were agreed on.
+
+Decides: which signatures on a checkpoint count, and whether they meet the quorum of the agreement and of the reader.
+Leaves to others: the grammar and arithmetic of policies (``quorum``), what the checkpoints cover (``logs``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from trustnode.core import clock
+from trustnode.core.evidence.bundle import Part
+from trustnode.core.evidence.checkpoint import SignedCheckpoint, open_checkpoint
+from trustnode.core.evidence.checks.case import Case, Cosigned
+from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, line_keys
+from trustnode.core.evidence.quorum import WitnessPolicy, parse_policy
+from trustnode.core.evidence.sealing import sealed_text
+from trustnode.core.identity import log_origin, witness_name
+from trustnode.errors import error
+
+MAX_POLICIES: Final = 32
+
+
+def check_checkpoints(case: Case) -> str:
+    """3. One checkpoint a log, signed by the log key of a card; the witnesses that were agreed cosigned it."""
+    case.policies = [parse_policy(text) for text in case.value.witness_policies[:MAX_POLICIES]]
+    for domain, part in sorted(case.contents.parts.items()):
+        point = _newest(case, domain, part)
+        if point is None:
+            continue
+        case.checkpoints[domain] = point
+        _check_quorum(case, domain, point)
+        _open_seals(case, domain, part)
+    case.unwitnessed = not case.checkpoints or any(not _is_witnessed(case, domain) for domain in case.checkpoints)
+    witnesses = {key for point in case.checkpoints.values() for key in point.times}
+    case.counted["cosigned"] = len(witnesses)
+    sizes = ", ".join(f"{d} {case.checkpoints[d].head.size} entries" for d in sorted(case.checkpoints))
+    return f"{sizes}; " + (f"cosigned by {len(witnesses)}" if witnesses else "no witness cosigned")
+
+
+def _newest(case: Case, domain: str, part: Part) -> Cosigned | None:
+    notes = {proof.checkpoint for proof in part.proofs.values()}
+    if not notes:
+        case.find("INCOMPLETE", f"no proof from the log of {domain} is in the file")
+        return None
+    if len(notes) > 1:
+        raise error("VERIFICATION_FAILED", f"the proofs of {domain} are over several checkpoints")
+    return _opened(case, domain, notes.pop())
+
+
+def _opened(case: Case, domain: str, note: bytes) -> Cosigned:
+    """A checkpoint of a log whose every signature line was made by a key of the bundle."""
+    origin = log_origin(domain)
+    log_keys = [VerifierKey(origin, ED25519, key.raw) for key in case.book(domain, "log")]
+    witness_keys = {
+        VerifierKey(witness_name(one), COSIGNATURE_V1, key.raw): one
+        for one in case.cards
+        for key in case.book(one, "witness")
+    }
+    signed = open_checkpoint(note, log_keys, witness_keys, extensions=False)
+    if signed.checkpoint.origin != origin:
+        raise error("VERIFICATION_FAILED", f"the checkpoint is of {signed.checkpoint.origin}, not of {origin}")
+    known = {(key.name, key.id) for key in (*log_keys, *witness_keys)}
+    if any(line not in known for line in line_keys(note)):
+        raise error("VERIFICATION_FAILED", f"the checkpoint of {domain} carries a signature that no known key made")
+    return Cosigned(signed, dict(_counted(case, domain, signed, witness_keys)))
+
+
+def _counted(
+    case: Case, domain: str, signed: SignedCheckpoint, owners: Mapping[VerifierKey, str]
+) -> Iterator[tuple[bytes, int]]:
+    """Cosignatures that count, each raw key once: its key was valid, and its owner does not run the log."""
+    for one in signed.cosignatures:
+        owner = owners[one.key]
+        at = sealed_text(one.time)
+        valid = any(key.raw == one.key.public for key in case.book.at(at)(owner, "witness"))
+        if valid and owner != domain:
+            case.witnesses[one.key.public] = owner
+            yield one.key.public, one.time
+
+
+def _is_witnessed(case: Case, domain: str) -> bool:
+    times = case.checkpoints[domain].times
+    return any(policy.met_at(times) is not None for policy in _asked(case, domain))
+
+
+def _asked(case: Case, domain: str) -> list[WitnessPolicy]:
+    """What the agreement asks for; the reader's own policy comes besides and cannot weaken it."""
+    agreed = case.policy(domain)
+    return [*([agreed] if agreed else []), *([parse_policy(case.witness_policy)] if case.witness_policy else [])]
+
+
+def _check_quorum(case: Case, domain: str, point: Cosigned) -> None:
+    if (case.policies or case.witness_policy) and case.policy(domain) is None and not case.witness_policy:
+        case.find("UNWITNESSED", f"no witness policy speaks of the log of {domain}")
+    for policy in _asked(case, domain):
+        if policy.logs and not policy.covers(log_origin(domain)):
+            case.find("UNWITNESSED", f"the reader's witness policy does not speak of the log of {domain}")
+            continue
+        if not policy.met_by(point.times):
+            names = _names(case, point.times) or "nobody"
+            case.find("UNWITNESSED", f"the log of {domain} is cosigned by {names}: no quorum")
+        elif not policy.met_by(_anchored(case, point.times)):
+            lacking = _names(case, set(point.times) - _anchored(case, point.times))
+            case.find("UNANCHORED", f"the quorum of the log of {domain} rests on {lacking}, whom no anchor vouches for")
+
+
+def _anchored(case: Case, keys: Collection[bytes]) -> set[bytes]:
+    return {key for key in keys if case.is_anchored(case.witnesses[key])}
+
+
+def _names(case: Case, keys: Collection[bytes]) -> str:
+    return ", ".join(sorted({case.witnesses[key] for key in keys}))
+
+
+def _open_seals(case: Case, domain: str, part: Part) -> None:
+    """Earlier checkpoints; each has to meet the quorum of the agreement, or it would show nothing."""
+    opened: dict[bytes, Cosigned] = {}
+    policy = case.policy(domain)
+    for index, proof in sorted(part.seals.items()):
+        if proof.checkpoint not in opened:
+            opened[proof.checkpoint] = _opened(case, domain, proof.checkpoint)
+        point = opened[proof.checkpoint]
+        seconds = policy.met_at(point.times) if policy else None
+        if seconds is None:
+            case.find("INVALID", f"the seal of entry {index} of {domain} is no seal: its checkpoint has no quorum")
+        else:
+            case.seals.setdefault(domain, {})[index] = point
+
+
+def sealed_by(case: Case, domain: str) -> str:
+    """Who cosigned the checkpoint of a log, in words."""
+    point = case.checkpoints.get(domain)
+    times = point.times if point else {}
+    return ", ".join(f"{case.witnesses[key]} at {clock.from_ms(at * 1000)}" for key, at in sorted(times.items()))
