@@ -323,6 +323,8 @@ class Deal:
 
     def log(self, venue: Venue, event: str, seconds: float, *, kind: str = "agreement", **fields: Any) -> ChainEnd:
         name = self.contract if kind == "agreement" else self.negotiation
+        if event in self.lies.get("skip", {}).get(venue.domain, ()):
+            return venue.log.ends[kind, name]
         return venue.log.add(kind, name, event, self.time(seconds), **fields)
 
     def party(self, who: str, venue: Venue) -> Party:
@@ -361,8 +363,12 @@ class Deal:
             "previous_link": venue.log.ends["negotiation", self.negotiation].link.hex(),
         }  # fmt: skip
         told = self.told("sign", sign)
-        self.log(venue, "contract.sign", told.pop("seconds", 14), **told)
-        self.log(venue, "contract.activate", 14, from_state="SIGNED", to_state="PERFORMING")
+        activate = {"from_state": "SIGNED", "to_state": "PERFORMING"}
+        if "never signed" in self.lies:
+            activate |= {name: told[name] for name in ("previous_object", "previous_link")}
+        else:
+            self.log(venue, "contract.sign", told.pop("seconds", 14), **told)
+        self.log(venue, "contract.activate", 14, **activate)
         self.log(venue, "grant.issue", 14, to_state="ISSUED")
         self.log(venue, "grant.activate", 14, from_state="ISSUED", to_state="ACTIVE")
 

@@ -20,6 +20,7 @@ from trustnode.core.contract import Mandate, Price
 from trustnode.core.document import Document, canonical, cosign, decode
 from trustnode.core.evidence import bundle
 from trustnode.core.evidence.bundle import Contents, Line, Part
+from trustnode.core.evidence.chain import ChainEnd, extend, object_id
 from trustnode.core.evidence.head import ChainHead
 from trustnode.core.evidence.note import COSIGNATURE_V1, VerifierKey
 from trustnode.core.evidence.report import Report
@@ -48,6 +49,7 @@ def other_policy() -> Any:
     )
 
 
+GZ, ZJ = "gz.example", "zj.example"
 WITNESS = VerifierKey("w.example/witness", COSIGNATURE_V1, Key().public)
 WITNESSED = f"witness w {WITNESS.text}\nquorum w\n"
 LATER = clock.shift(START, 12)
@@ -68,6 +70,7 @@ LIES: dict[str, tuple[int, str, dict[str, Any]]] = {
     # 7
     "signed too late": (7, "INVALID", {"agreement": {"sign_by": clock.shift(START, 13)}}),
     "another agreement in force": (7, "INVALID", {"sign": {"documents": ()}}),
+    "never signed in the log": (7, "INCOMPLETE", {"never signed": {}}),
     # 8
     "request for another agreement": (8, "INVALID", {"request": {"agreement": "C" + "1" * 46}}),
     "request for another text": (8, "INVALID", {"request": {"agreement_sha256": "a" * 64}}),
@@ -95,6 +98,9 @@ LIES: dict[str, tuple[int, str, dict[str, Any]]] = {
     # 11
     "carrier that never asked": (11, "INCOMPLETE", {"unasked": {}}),
     "acknowledgement that never reached the provider": (11, "INCOMPLETE", {"ack lost": {}}),
+    "delivery that the provider never logged": (11, "INCOMPLETE", {"skip": {GZ: ("delivery.complete",)}}),
+    "delivery that the carrier never logged": (11, "INCOMPLETE", {"skip": {ZJ: ("delivery.complete",)}}),
+    "delivery that neither logged": (11, "INCOMPLETE", {"skip": dict.fromkeys((GZ, ZJ), ("delivery.complete",))}),
 }  # fmt: skip
 
 
@@ -126,13 +132,15 @@ def test_a_key_in_custody_does_not_make_a_signed_request():
 
 
 def test_a_delivery_without_a_receipt_is_incomplete():
-    result = examine(Deal(one_venue=True, reads=(5,), lies={"end": {"documents": ()}}))
+    deal = Deal(one_venue=True, reads=(5,), lies={"end": {"documents": ()}})
+    result = examine(deal, without("receipt")(deal, deal.contents()))
     assert outcome(result) == {(9, "INCOMPLETE")}
 
 
 def test_an_abort_without_a_receipt_is_told():
     lies = {"end": {"documents": (), "event": "delivery.abort"}}
-    result = examine(Deal(one_venue=True, reads=(5,), lies=lies))
+    deal = Deal(one_venue=True, reads=(5,), lies=lies)
+    result = examine(deal, without("receipt")(deal, deal.contents()))
     assert result.verdict == "VERIFIED"
     assert any("without a receipt" in remark for remark in result.remarks)
 
@@ -174,8 +182,6 @@ def test_no_decision_stands_inside_a_stop(steps):
 
 
 # --- edits of the bearer
-
-GZ = "gz.example"
 
 
 def with_part(contents: Contents, **changes: Any) -> Contents:
@@ -280,6 +286,32 @@ def statement_exchanged(deal: Deal, contents: Contents) -> Contents:
     return with_lines(contents, change)
 
 
+def two_entries_of_one_number(deal: Deal, contents: Contents) -> Contents:
+    """The log goes on twice from the same place: both entries are leaves of its tree."""
+    log, key = deal.gz.log, ("agreement", deal.contract)
+    last, proper = log.lines[key][-1], log.ends[key]
+    before = ChainEnd()
+    for line in log.lines[key][:-1]:
+        before = extend(before, object_id(*key), bytes.fromhex(line.commitment))
+    log.ends[key] = before
+    log.add(*key, "grant.expire", deal.time(700), to_state="EXPIRED")
+    log.ends[key] = proper
+    assert [line.seq for line in log.lines[key][-2:]] == [last.seq] * 2
+    return deal.contents()
+
+
+def sign_withheld(deal: Deal, contents: Contents) -> Contents:
+    def change(lines: list[Line]) -> list[Line]:
+        return [
+            msgspec.structs.replace(line, salt=None, statement=None)
+            if "contract.sign" in (line.statement or "")
+            else line
+            for line in lines
+        ]
+
+    return with_lines(contents, change)
+
+
 def salt_alone(deal: Deal, contents: Contents) -> Contents:
     def change(lines: list[Line]) -> list[Line]:
         return [*lines[:4], msgspec.structs.replace(lines[4], statement=None), *lines[5:]]
@@ -375,12 +407,14 @@ EDITS: dict[str, tuple[set[tuple[int, str]], Callable[[Deal, Contents], Contents
     "an entry left out": ({(5, INCOMPLETE), (11, INCOMPLETE)}, entry_left_out),
     "the last entry left out": ({(5, INCOMPLETE), (11, INCOMPLETE)}, end_left_out),
     "a statement exchanged": ({(5, INVALID), (9, INVALID)}, statement_exchanged),
+    "two entries of one number": ({(5, INVALID)}, two_entries_of_one_number),
     "a salt without its statement": ({(5, INVALID)}, salt_alone),
     "no signed head": ({(5, INCOMPLETE)}, no_head),
     "a head that says more entries": ({(5, INCOMPLETE)}, head_with(seq=99)),
     "a head that says fewer entries": ({(5, INVALID)}, head_with(seq=1)),
     "a head with another link": ({(5, INVALID)}, head_with(link="a" * 64)),
     "a head of another tree": ({(5, INVALID)}, head_with(root="a" * 64)),
+    "a head beyond the checkpoint": ({(5, INVALID)}, head_with(tree_size=9999)),
     "a head of another chain": ({(5, INVALID)}, head_with(object="C" + "1" * 46)),
     "a head of the other venue": ({(5, INVALID)}, head_of_the_other),
     "a head signed by a stranger": ({(5, INVALID)}, head_of_a_stranger),
@@ -393,6 +427,7 @@ EDITS: dict[str, tuple[set[tuple[int, str]], Callable[[Deal, Contents], Contents
     "the requests left out": ({(6, INCOMPLETE)}, without("access-request")),
     "the receipts left out": ({(6, INCOMPLETE)}, without("receipt")),
     "the acknowledgements left out": ({(6, INCOMPLETE)}, without("receipt-ack")),
+    "the entry that puts it into force withheld": ({(7, INCOMPLETE)}, sign_withheld),
     "a consumer's key that had been revoked": (
         {(6, INVALID)}, notice(lambda deal: deal.revoke(deal.zj, deal.consumer_key, START)),
     ),
@@ -427,3 +462,92 @@ def test_a_later_revocation_does_not_touch_what_was_sealed_before():
 def test_signing_keys_of_one_agreement_may_not_be_used_by_a_request_of_somebody_else():
     deal = Deal(reads=(5,), lies={"request": {"consumer": "spiffe://zj.example/participant/other"}})
     assert (8, INVALID) in outcome(examine(deal))
+
+
+# --- attacks of the requirements
+
+
+@pytest.mark.parametrize(
+    "lies", [{"never signed": {}}, {"agreement": {"sign_by": clock.shift(START, 13)}}], ids=["never", "too late"]
+)
+def test_x4_two_signatures_without_the_entry_in_time_put_nothing_into_force(lies):
+    result = examine(Deal(lies=lies, reads=(5,)))
+    assert {step for step, _ in outcome(result)} == {7}
+    assert result.verdict != "VERIFIED"
+
+
+def test_x5_a_forged_universe_is_consistent_and_unanchored():
+    """Every key is the forger's: all checks hold but the one that asks who vouches for them."""
+    forged = Deal(quorum=True)
+    for anchors in ({}, Deal(quorum=True).anchors):
+        result = verify_bundle(forged.file(), anchors)
+        assert result.verdict == "UNANCHORED"
+        assert {verdict for _, verdict in outcome(result)} == {"UNANCHORED"}
+        assert {one.domain: one.value for one in result.relied_on}.items() <= forged.anchors.items()
+
+
+@pytest.mark.parametrize("where", [(GZ,), (ZJ,), (GZ, ZJ)], ids=["provider", "carrier", "both"])
+def test_l17_x7_a_delivery_left_out_of_a_log_is_named(where):
+    result = examine(Deal(reads=(5,), lies={"skip": dict.fromkeys(where, ("delivery.complete",))}))
+    assert outcome(result) == {(11, INCOMPLETE)}
+    assert any("receipt" in finding.message for finding in result.findings)
+
+
+def test_x7_a_read_that_no_log_knows_is_named_where_its_documents_are_here():
+    both = ("delivery.complete", "clearing.meter", "access.decide", "access.request")
+    result = examine(Deal(reads=(5,), lies={"skip": dict.fromkeys((GZ, ZJ), both)}))
+    assert outcome(result) == {(11, INCOMPLETE)}
+    assert {finding.message.split()[0] for finding in result.findings} == {"access-request", "receipt", "receipt-ack"}
+
+
+def test_x7_a_decision_that_the_provider_never_logged_is_named():
+    result = examine(Deal(reads=(5,), lies={"skip": {GZ: ("access.decide",)}}))
+    assert {step for step, _ in outcome(result)} == {9, 11}
+
+
+def tail_cut(contents: Contents, *domains: str) -> Contents:
+    for domain in domains:
+        part = contents.parts[domain]
+        last = part.chain[-1].index
+        proofs = {i: p for i, p in part.proofs.items() if i != last}
+        contents = replace(
+            contents, parts={**contents.parts, domain: replace(part, chain=part.chain[:-1], proofs=proofs)}
+        )
+    return contents
+
+
+@pytest.mark.parametrize("where", [(GZ,), (ZJ,), (GZ, ZJ)], ids=["provider", "carrier", "both"])
+def test_x7_an_entry_left_out_of_a_tail_is_named(where):
+    deal = Deal(reads=(5,))
+    result = examine(deal, tail_cut(deal.contents(), *where))
+    named = {domain for domain in (GZ, ZJ) for f in result.findings if f.step == 5 and domain in f.message}
+    assert (result.verdict, named) == (INCOMPLETE, set(where))
+
+
+def test_x7_two_links_for_one_number_are_two_stories():
+    deal = Deal(reads=(5,))
+    result = examine(deal, two_entries_of_one_number(deal, deal.contents()))
+    assert outcome(result) == {(5, INVALID)}
+    assert "two stories" in result.findings[0].message
+
+
+def test_l15a_an_erased_entry_leaves_the_bundle_verified():
+    """Both venues erased what they knew of a read but its documents' entries; chain and proofs hold."""
+    deal = Deal(reads=(5,), lies={"deny": {}})
+    contents = deal.contents()
+    for domain, part in contents.parts.items():
+        lines = tuple(
+            msgspec.structs.replace(line, salt=None, statement=None)
+            if any(event in (line.statement or "") for event in ("access.deny", "grant."))
+            else line
+            for line in part.chain
+        )
+        contents = replace(contents, parts={**contents.parts, domain: replace(part, chain=lines)})
+    result = examine(deal, contents)
+    assert (result.verdict, result.withheld) == ("VERIFIED", 5)
+
+
+def test_every_check_has_a_bundle_that_fails_there_and_nowhere_before():
+    """Step 2 besides by anchors, 12 and 13 by the tests above, 14 only prints."""
+    first = [step for step, _, _ in LIES.values()] + [min(expected)[0] for expected, _ in EDITS.values()]
+    assert set(first) | {12, 13, 14} == set(range(1, 15))

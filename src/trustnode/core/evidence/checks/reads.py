@@ -242,6 +242,7 @@ def _check_ack(case: Case, digest: str, ack: ReceiptAck, receipts: dict[str, Rec
 def check_both_sides(case: Case) -> str:
     """11. Requests, receipts and acknowledgements named in the carrier's chain are those named in the provider's."""
     theirs, ours = case.consumer_trail, case.provider_trail
+    _check_unlogged(case)
     if theirs is None:
         return "one venue, one log: nothing to compare with"
     if theirs.domain not in case.trails or ours.domain not in case.trails:
@@ -254,6 +255,17 @@ def check_both_sides(case: Case) -> str:
             what = name_of(kind)
             case.find("INCOMPLETE", f"{what} {str(digest)[:12]} is in the log of {one.domain}, not of {other.domain}")
     return f"{ours.domain} and {theirs.domain} compared"
+
+
+def _check_unlogged(case: Case) -> None:
+    """A request, receipt or answer that is here and in no log was left out of all of them."""
+    shown = [one for trail in case.trails.values() for one in trail.all]
+    if any(one.entry is None for one in shown):
+        return  # an entry that is not shown may be the one that names it
+    named = {digest for one in shown if one.entry is not None for digest in one.entry.documents}
+    for _, document in case.of_type(AccessRequest, Receipt, ReceiptAck):
+        if document.digest not in named:
+            case.find("INCOMPLETE", f"{document.name} {document.digest[:12]} is here and in no log")
 
 
 def _named(case: Case, trail: Trail, kind: type[Statement]) -> set[str]:
