@@ -296,6 +296,7 @@ async def test_p6c_x8_who_keeps_silent_about_a_delivery_gets_no_other(world) -> 
     def long_ago(tx: Any) -> str:
         state = tx.get(AccessState, one.access)
         tx.save(msgspec.structs.replace(state, ended_at=clock.shift(tx.now, -one.agreement.value.ack.term_s - 1)))
+        tx.log("agreement", state.agreement, "delivery.complete")
         return state.id
 
     await venue.store.write(long_ago, event_id="", returns=str)
@@ -422,7 +423,9 @@ async def test_p10_a_peer_tells_no_more_listings_than_were_agreed(world) -> None
 
     def limited(most: int) -> Any:
         def unit(tx: Any) -> str:
-            return tx.save(msgspec.structs.replace(tx.get(PeeringState, DATA), max_listings=most)).id
+            tx.save(msgspec.structs.replace(tx.get(PeeringState, DATA), max_listings=most))
+            tx.log("peer", DATA, "peer.amend")
+            return DATA
 
         return venue.store.write(unit, event_id="", returns=str)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from trustnode.app.submission import Answer, Submission, Unit, handles
-from trustnode.app.transition import fire
+from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Sender
 from trustnode.core.contract import (
     AGREEMENT,
@@ -91,7 +91,10 @@ def _ended(tx: Tx, state: AgreementState, act: Act, actor: str, submission: Subm
             ending_signed_by=signed,
         )  # fmt: skip
     if state.state != "PERFORMING":
-        return tx.save(msgspec.structs.replace(state, ending_signed_by=signed))
+        # Nothing moves: the end is signed by one side, and data flow no more already.
+        stored = tx.save(msgspec.structs.replace(state, ending_signed_by=signed))
+        tx.log("agreement", state.id, "contract.terminate", actor=pseudonym(act.iss), documents=(submission.digest,))
+        return stored
     return fire(
         tx, AGREEMENT, state, "suspend", "P" if actor == "P" else "K", AgreementFacts(), by=act.iss, cause="OWNER",
         documents=(submission.digest,), ending_signed_by=signed,

@@ -17,7 +17,7 @@ from trustnode.app import catalog
 from trustnode.app.agreement import activate
 from trustnode.app.participant import remember_foreign
 from trustnode.app.submission import Answer, Submission, Unit, handles
-from trustnode.app.transition import fire
+from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
 from trustnode.core.catalog import ProductState, Registration
@@ -78,7 +78,7 @@ async def _request(submission: Submission[NegotiationMessage]) -> Unit:
     def unit(tx: Tx) -> Answer:
         remember_foreign(tx, submission.brought, venue.domain)
         tx.keep(offer.document)
-        state = _opened(tx, submission, offer, nodes)
+        state = _opened(tx, submission, offer, nodes, draft)
         if venue.domain != nodes["provider_node"]:
             tx.send(nodes["provider_node"], submission.document, supporting=[consumer_key.digest], object=state.id)
         elif draft is not None:
@@ -138,8 +138,9 @@ def _check_may_buy(key: ParticipantKey, offer: Offer) -> None:
 
 
 def _opened(
-    tx: Tx, submission: Submission[NegotiationMessage], offer: Verified[Offer], nodes: Mapping[str, Any]
-) -> NegotiationState:
+    tx: Tx, submission: Submission[NegotiationMessage], offer: Verified[Offer], nodes: Mapping[str, Any],
+    draft: Document | None,
+) -> NegotiationState:  # fmt: skip
     value = submission.value
     known = tx.get(NegotiationState, value.negotiation)
     entry = catalog.entry_of(tx, offer.value.product)
@@ -154,7 +155,7 @@ def _opened(
         documents=(submission.digest, offer.digest), document=submission.digest, product=offer.value.product,
         listing=value.listing, offer=offer.digest, offer_name=offer.value.name, provider=offer.value.provider,
         consumer=value.iss, purpose=value.purpose, number=value.number, proposed_by="C", waits_for=offer.value.provider,
-        lapses_at=_lapse(tx, value.negotiation), **nodes,
+        lapses_at=_lapse(tx, value.negotiation), agreement=draft.digest if draft else "", **nodes,
     )  # fmt: skip
 
 
@@ -266,8 +267,7 @@ def _drafted(
     tx.keep(draft)
     value = decode(draft, Agreement)
     if value.mandate is None:
-        waits = offer.value.provider
-        return tx.save(msgspec.structs.replace(state, agreement=draft.digest, waits_for=waits))
+        return state
     concluded = tx.count(AgreementState, product=value.product, offer_name=offer.value.name)
     check_mandate(value, offer.value, tx.now, concluded)
     return _agree(tx, venue, state, draft, value, by=venue.domain)
@@ -342,7 +342,12 @@ def _before_the_venue(
     if value.provider.participant != state.provider or value.offer_sha256 != state.offer:
         raise error("HASH_MISMATCH", "the agreement differs from the offer on the table")
     tx.keep(document)
-    return tx.save(msgspec.structs.replace(state, agreement=document.digest, waits_for=venue.domain))
+    stored = tx.save(msgspec.structs.replace(state, agreement=document.digest, waits_for=venue.domain))
+    tx.log(
+        "negotiation", state.id, "contract.agree", actor=pseudonym(value.provider.participant),
+        documents=(document.digest,), from_state=state.state, to_state=state.state,
+    )  # fmt: skip
+    return stored
 
 
 async def prepare_negotiation_act(submission: Submission[Act]) -> Unit:
@@ -517,6 +522,7 @@ async def _accept(submission: Submission[NegotiationMessage]) -> Unit:
         stored = fire(
             tx, NEGOTIATION, state, "accept", "C", facts, by=value.iss, documents=(submission.digest,),
             document=submission.digest, number=value.number, waits_for=state.provider, lapses_at=_lapse(tx, state.id),
+            agreement=draft.digest if draft else "",
         )  # fmt: skip
         _forward(tx, venue, stored, submission, stored.provider_node, [])
         if draft is not None:

@@ -267,11 +267,12 @@ async def renew_card(submission: Submission[Card]) -> Unit:
             raise error("NOT_FOUND", f"no peering with {value.trust_domain}")
         if state.card == card.digest:
             return Answer.of(state)
-        tx.log("peer", state.id, "peer.amend", documents=(card.digest,), actor=value.trust_domain[-64:])
         kept = msgspec.structs.replace(
             state, card=card.digest, card_version=value.version, address=(value.endpoints or ("",))[0]
         )
-        return Answer.of(tx.save(kept))
+        stored = tx.save(kept)
+        tx.log("peer", state.id, "peer.amend", documents=(card.digest,), actor=value.trust_domain[-64:])
+        return Answer.of(stored)
 
     return unit
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from trustnode.core.access import ACCESS, AccessFacts, AccessState
+from trustnode.core.carried import chain_of
 from trustnode.core.catalog import LISTING, ListingFacts, ListingState, ProductState
 from trustnode.core.contract import AGREEMENT, GRANT, AgreementFacts, AgreementState, GrantFacts, GrantState
 from trustnode.core.lifecycle import Machine, State, step
@@ -72,7 +73,7 @@ def fire(
     moved = msgspec.structs.replace(state, state=found.state, causes=found.causes, **changes)
     stored = tx.save(moved)
     if found.evidence and not quiet:
-        kind, object_id = chain_of(machine, stored)
+        kind, object_id = _chain(stored)
         tx.log(
             kind,
             object_id,
@@ -89,7 +90,7 @@ def fire(
 
 def refusal_record(machine: Machine[Any], state: State, event: str, by: str, reason: str) -> RefusalRecord:
     """The entry of a step that was refused; an object that does not exist is not named (no chain starts by refusal)."""
-    kind, object_id = chain_of(machine, state) if state.version else ("node", "refused")
+    kind, object_id = _chain(state) if state.version else ("node", "refused")
     fields = {"reason_code": reason, **({"from_state": state.state} if state.state else {})}
     return RefusalRecord(
         object_kind=kind,
@@ -100,14 +101,12 @@ def refusal_record(machine: Machine[Any], state: State, event: str, by: str, rea
     )
 
 
-def chain_of(machine: Machine[Any], state: State) -> tuple[str, str]:
-    """Kind and name of the object in whose chain a machine's entries stand (protocol 4)."""
-    named = {"listing": "product", "access": "agreement"}.get(_table(machine))
-    return machine.kind, str(getattr(state, named)) if named else state.id
-
-
-def _table(machine: Machine[Any]) -> str:
-    return "access" if machine is ACCESS else machine.name
+def _chain(state: State) -> tuple[str, str]:
+    """Kind and name of the object in whose chain a state's entries stand (protocol 4)."""
+    found = chain_of(state)
+    if found is None:
+        raise TypeError(f"{type(state).__name__} has no life cycle")
+    return found
 
 
 def pseudonym(who: str) -> str:

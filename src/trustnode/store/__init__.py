@@ -1,6 +1,7 @@
 """One database: states, documents, the evidence log, outbox, feeds, timers, search (DESIGN 3.3).
 
 unit      what one durable step may do and see: Tx, View
+unlogged  what a unit changed and no entry carries yet
 writer    the store as the node holds it: write, read, commit report
 batch     the writer thread: savepoints, group commit, reopening
 log       the right edge of the evidence log, and reading it

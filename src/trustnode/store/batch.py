@@ -212,6 +212,7 @@ class Writer:
         self._db.execute("savepoint unit")
         try:
             value = job.unit(tx)
+            tx.finish()
             answer = msgspec.json.encode(value)
         except Exception as problem:  # noqa: BLE001 (a unit may raise anything; its caller gets it)
             self._give_up(problem)

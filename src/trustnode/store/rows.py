@@ -103,6 +103,12 @@ class Table(Generic[S]):
         """The statement that counts rows; ``filters`` as for ``find``."""
         return f'select count(*) from "{self.name}"{_where(self._conditions(filters))}'
 
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (a table lives as long as the process)
+    def place(self, columns: tuple[str, ...]) -> str:
+        """The statement that sets some plain columns of one row."""
+        self._check(*columns)
+        return f'update "{self.name}" set {", ".join(f"{chr(34)}{name}{chr(34)} = ?" for name in columns)} where id = ?'
+
     def _conditions(self, filters: tuple[tuple[str, bool], ...]) -> list[str]:
         self._check(*(column for column, _ in filters))
         return [

@@ -17,15 +17,18 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from trustnode.core.carried import FOLLOWING
 from trustnode.core.document import MAX_INTEGER, MAX_SIGNATURES, Document, Signature
 from trustnode.core.evidence.chain import ChainEnd
 from trustnode.core.evidence.entry import Entry, statement
 from trustnode.core.lifecycle import State
+from trustnode.core.states import KINDS
 from trustnode.errors import error
 from trustnode.store.checkpoints import CheckpointReader, CheckpointWriter
 from trustnode.store.log import Append, LogView
 from trustnode.store.rows import table_of
 from trustnode.store.search import Found, Index, Query, SearchText
+from trustnode.store.unlogged import Unlogged
 
 S = TypeVar("S", bound=State)
 
@@ -281,7 +284,23 @@ class Tx(View, CheckpointWriter):
         super().__init__(db, now)
         self._node_id = node_id
         self._append = append
+        self._unlogged = Unlogged()
         self.effects: Final = Effects()
+
+    def get(self, kind: type[S], id: str) -> S | None:
+        """As ``View.get``."""
+        found = super().get(kind, id)
+        if found is not None:
+            self._unlogged.seen(found)
+        return found
+
+    def finish(self) -> None:
+        """End the unit.
+
+        Raises:
+            TypeError: It moved a state or a counter without an entry that says so.
+        """
+        self._unlogged.check()
 
     def chain(self, object_kind: str, object: str) -> ChainEnd:
         """As ``View.chain``; the entries that this unit has logged are included."""
@@ -290,6 +309,8 @@ class Tx(View, CheckpointWriter):
     def save(self, state: S) -> S:
         """Store an object: the version in it is the version that was read, 0 for a new one.
 
+        The next entry of its chain in this unit carries what changed; without one the unit is refused.
+
         Returns:
             The object as stored, one version later.
 
@@ -297,6 +318,7 @@ class Tx(View, CheckpointWriter):
             StateError: STALE_VERSION, somebody changed it in between; DUPLICATE, a unique column is taken.
         """
         table = table_of(type(state))
+        before = self._before(state) if state.version else None
         stored = msgspec.structs.replace(state, version=state.version + 1, changed_at=self.now)
         values = table.write(stored)
         try:
@@ -310,8 +332,33 @@ class Tx(View, CheckpointWriter):
             raise error(
                 "STALE_VERSION", f"{table.name} {state.id} is no longer at version {state.version}", object=state.id
             )
+        self._unlogged.changed(before, stored)
         self.effects.changes.append(Change(table.name, stored))
         return stored
+
+    def _before(self, state: S) -> S | None:
+        """The row that ``save`` replaces, as it stands."""
+        known = self._unlogged.row(KINDS[type(state)], state.id)
+        return known if isinstance(known, type(state)) else self.get(type(state), state.id)
+
+    def place(self, state: S, **columns: object) -> S:
+        """Set columns that follow from where an entry stands or from a kept document; the version stays.
+
+        Args:
+            state: The object as stored.
+            **columns: Columns of ``core.carried.FOLLOWING``.
+
+        Raises:
+            TypeError: Another column.
+        """
+        table = table_of(type(state))
+        if stray := [name for name in columns if (table.name, name) not in FOLLOWING]:
+            raise TypeError(f"{table.name}.{stray[0]} moves with an entry only")
+        placed = msgspec.structs.replace(state, **columns)
+        self._db.execute(table.place(tuple(columns)), (*columns.values(), state.id))
+        self._unlogged.seen(placed)
+        self.effects.changes.append(Change(table.name, placed))
+        return placed
 
     def keep(self, document: Document) -> str:
         """Store a document for ever; signatures given later for the same payload are added.
@@ -355,11 +402,12 @@ class Tx(View, CheckpointWriter):
             object_kind: One of ``OBJECT_KINDS``.
             object: Its id.
             event: Key of ``EVENTS``.
-            **fields: Fields of ``Entry`` beyond event id, time and node.
+            **fields: Fields of ``Entry`` beyond event id, time, node, and what this unit changed since its last entry.
 
         Raises:
             TrustnodeError: VOCABULARY_UNKNOWN, FIELD_FORMAT, FIELD_MISSING: the record is not one.
         """
+        reserved, used = self._unlogged.counts(fields.get("access_id"))
         entry = Entry(
             event_id=os.urandom(16).hex(),
             type=event,
@@ -367,6 +415,9 @@ class Tx(View, CheckpointWriter):
             node_id=self._node_id,
             object_kind=object_kind,  # type: ignore[arg-type] # a closed set that Entry checks
             object=object,
+            moved=self._unlogged.moved(object_kind, object, fields.get("previous_object")),
+            reserved=reserved,
+            used=used,
             **fields,
         )
         self._append.add(object_kind, object, statement(entry))
@@ -400,6 +451,7 @@ class Tx(View, CheckpointWriter):
             'on conflict (access, key, "window") do update set amount = amount + excluded.amount',
             (access, key, window, amount),
         )
+        self._unlogged.reserved(access, key, window, amount)
         return True
 
     def settle(self, access: str, used: Mapping[str, int]) -> None:
@@ -410,10 +462,12 @@ class Tx(View, CheckpointWriter):
             used: Key -> what was really used; absent: nothing. More than reserved is counted as it is.
         """
         for held in self.reservations(access):
+            amount = max(0, used.get(held.key, 0))
             self._db.execute(
                 'update counter set "used" = max(0, "used" - ? + ?) where key = ? and "window" = ?',
-                (held.amount, max(0, used.get(held.key, 0)), held.key, held.window),
+                (held.amount, amount, held.key, held.window),
             )
+            self._unlogged.used(access, held.key, held.window, amount)
         self._db.execute("delete from reservation where access = ?", (access,))
 
     def send(self, peer: str, document: Document, *, supporting: Sequence[str] = (), object: str = "") -> None:

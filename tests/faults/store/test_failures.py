@@ -227,8 +227,13 @@ async def test_no_step_is_taken_below_the_reserve(tmp_path):
 async def test_parallel_reservations_that_lose_a_batch_are_not_counted(store, monkeypatch):
     fail_once(monkeypatch, store, disk_error(sqlite3.SQLITE_IOERR_WRITE), after=False)
 
+    def reserve(tx, access):
+        taken = tx.reserve("k", 1, 50, access=access)
+        tx.log("agreement", "C1", "access.decide", access_id=access)
+        return taken
+
     def take(i):
-        return store.write(lambda tx: tx.reserve("k", 1, 50, access=f"a{i}"), event_id=f"r{i}", returns=bool)
+        return store.write(lambda tx: reserve(tx, f"a{i}"), event_id=f"r{i}", returns=bool)
 
     first = await asyncio.gather(*(take(i) for i in range(64)), return_exceptions=True)
     again = await asyncio.gather(*(take(i) for i in range(64)))

@@ -1,6 +1,7 @@
 import pytest
 from node.store.world import open_store
 
+from trustnode.store.unlogged import Unlogged
 from trustnode.testing.clock import FakeClock
 
 
@@ -18,3 +19,9 @@ def path(tmp_path):
 async def store(path, clock):
     async with await open_store(path, clock) as opened:
         yield opened
+
+
+@pytest.fixture
+def without_entries(monkeypatch):
+    """Units of these tests try one operation each and write no entry about it."""
+    monkeypatch.setattr(Unlogged, "check", lambda _: None)

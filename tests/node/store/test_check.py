@@ -23,7 +23,8 @@ async def stopped(path, clock):
 
         def more(tx):
             digest = tx.keep(document("d", "k1"))
-            tx.save(AccessState(id="a1", document=digest))
+            tx.save(AccessState(id="a1", document=digest, agreement="C1"))
+            tx.log("agreement", "C1", "access.request", access_id="a1", documents=(digest,))
             for lane in ("CATALOG", "CONTROL"):
                 for i in range(3):
                     tx.tell(lane, "*", [document(f"{lane}{i}")])

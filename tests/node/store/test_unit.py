@@ -13,6 +13,8 @@ from trustnode.core.evidence.entry import parse_statement
 from trustnode.errors import TrustnodeError
 from trustnode.store.unit import FEED_START, Change, line_digest
 
+pytestmark = pytest.mark.usefixtures("without_entries")
+
 
 def do(store, unit, event_id=""):
     return store.write(lambda tx: unit(tx) and None, event_id=event_id, returns=NoneType)

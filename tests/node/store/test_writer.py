@@ -80,7 +80,8 @@ async def test_a_step_that_was_refused_may_be_tried_again(store):
 
 async def test_an_answer_that_cannot_be_stored_undoes_its_unit(store):
     def unit(tx):
-        tx.save(AccessState(id="a1"))
+        tx.save(AccessState(id="a1", agreement="C1"))
+        tx.log("agreement", "C1", "access.request")
         return threading.Lock()
 
     with pytest.raises(TypeError):

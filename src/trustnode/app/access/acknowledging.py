@@ -58,13 +58,11 @@ def _acknowledged(tx: Tx, venue: Venue, sender: Sender, value: ReceiptAck, item:
     if access is None or value.iss != expected or (sender.kind == "PEER" and sender.domain != access.consumer_node):
         raise error("NOT_FOUND", "no such access")
     if not item.final:
-        kept = max(access.acked_frames, item.frames)
+        # No entry a window: the document is kept, and the account follows from it.
         return Answer.of(
-            tx.save(
-                msgspec.structs.replace(
-                    access, acked_frames=kept, acked_rows=max(access.acked_rows, item.rows),
-                    acked_bytes=max(access.acked_bytes, item.bytes),
-                )
+            tx.place(
+                access, acked_frames=max(access.acked_frames, item.frames),
+                acked_rows=max(access.acked_rows, item.rows), acked_bytes=max(access.acked_bytes, item.bytes),
             )
         )  # fmt: skip
     column = "carrier_ack" if value.by == "CARRIER" else "participant_ack"

@@ -88,6 +88,7 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
     # Request, allow and prepared are one unit with one entry, `access.decide` (lifecycles 8).
     fresh = fire(tx, ACCESS, fresh, "request", "C", facts, by=value.consumer, quiet=True)
     fresh = fire(tx, ACCESS, fresh, "allow", "K", facts, quiet=True)
+    fresh = fire(tx, ACCESS, fresh, "prepared", "K", facts, quiet=True)
     tx.log(
         "agreement", state.id, "access.decide", access_id=admission.id, actor=pseudonym(value.consumer),
         decision="ALLOW",
@@ -95,7 +96,7 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
         query_commitment=value.query_commitment, to_state="STREAMING",
     )  # fmt: skip
     end = tx.chain("agreement", state.id)
-    fire(tx, ACCESS, fresh, "prepared", "K", facts, quiet=True, decision_seq=end.seq, decision_link=end.link.hex())
+    tx.place(fresh, decision_seq=end.seq, decision_link=end.link.hex())
     return Decided(end.seq, end.link.hex(), reserved, left)
 
 
@@ -103,11 +104,12 @@ def _check_acknowledged(tx: Tx, state: AgreementState, term_s: int) -> None:
     """Receipts without a final acknowledgement: at most so many, and none older than the term (protocol 6.6, 6.7)."""
     if state.consumer_node == state.provider_node:
         return
-    waiting = tx.find(AccessState, agreement=state.id, state="DELIVERED", carrier_ack="", limit=MAX_UNACKNOWLEDGED)
-    if not waiting:
+    open_ones = {"agreement": state.id, "state": "DELIVERED", "carrier_ack": ""}
+    oldest = tx.find(AccessState, order="ended_at", limit=1, **open_ones)
+    if not oldest:
         return
-    due = clock.shift(tx.now, -term_s)
-    if len(waiting) >= MAX_UNACKNOWLEDGED or any(one.ended_at <= due for one in waiting):
+    overdue = oldest[0].ended_at <= clock.shift(tx.now, -term_s)
+    if overdue or tx.count(AccessState, **open_ones) >= MAX_UNACKNOWLEDGED:
         raise error("PRECONDITION_OPEN", "acknowledge the receipts of earlier reads first")
 
 

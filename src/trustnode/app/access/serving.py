@@ -126,7 +126,7 @@ async def _recheck(venue: Venue, admission: Admission) -> None:
 
 
 async def _run(venue: Venue, admission: Admission, decided: Decided, stream: Stream, sink: Sink) -> None:
-    budget = Budget(venue, admission.id, decided.reserved)
+    budget = Budget(venue, admission.state.id, admission.id, decided.reserved)
     frames = await admission.session.run(admission.plan, max_rows=decided.rows_left)
     async with frames, asyncio.timeout(STREAM_LIFE_S):
         await pump(frames, sink.frame, stream, before=budget.cover)
@@ -134,9 +134,10 @@ async def _run(venue: Venue, admission: Admission, decided: Decided, stream: Str
 
 @dataclass
 class Budget:
-    """Reserves rows and bytes in portions, always before they are handed over."""
+    """Reserves rows and bytes in portions, always before they are handed over; each portion is an entry."""
 
     venue: Venue
+    agreement: str
     access: str
     reserved: tuple[Reservation, ...]
     used: dict[str, int] = field(default_factory=lambda: {"rows": 0, "bytes": 0})
@@ -153,7 +154,9 @@ class Budget:
             self.reserved = await self.venue.store.write(self._unit, event_id="", returns=tuple[Reservation, ...])
 
     def _unit(self, tx: Tx) -> tuple[Reservation, ...]:
-        return cover(tx, self.reserved, self.access, self.used)
+        taken = cover(tx, self.reserved, self.access, self.used)
+        tx.log("agreement", self.agreement, "delivery.transfer", access_id=self.access, contract_id=self.agreement)
+        return taken
 
 
 async def settle(

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from trustnode.core.evidence.events import EVENTS, ObjectKind
+from trustnode.core.evidence.moved import Counted, Moved
 from trustnode.errors import REASONS, error
 
 MAX_STATEMENT_BYTES: Final = 16384
@@ -98,6 +99,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """In the first entry of an agreement's chain: id of the negotiation that it comes from."""
     previous_link: Hex64 | None = None
     """The last link of that negotiation's chain."""
+    moved: Annotated[tuple[Moved, ...], Meta(max_length=16)] = ()
+    """What the event changed in the objects of this chain: their states can be told again from entries alone."""
+    reserved: Annotated[tuple[Counted, ...], Meta(max_length=64)] = ()
+    """What the access took of counters, beside what it took before."""
+    used: Annotated[tuple[Counted, ...], Meta(max_length=64)] = ()
+    """What the access used up in the end; it holds nothing any more."""
 
     def __post_init__(self) -> None:
         """Refuse what the types cannot say."""
@@ -110,6 +117,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise error("VOCABULARY_UNKNOWN", f"no reason {self.reason_code}", field="reason_code")
         if (self.amount is None) != (self.unit is None):
             raise error("FIELD_MISSING", "an amount has a unit, a unit an amount", field="unit")
+        if (self.reserved or self.used) and self.access_id is None:
+            raise error("FIELD_MISSING", "only an access takes of a counter", field="access_id")
         if (self.previous_object is None) != (self.previous_link is None):
             raise error("FIELD_MISSING", "a previous chain has an object and a link", field="previous_link")
 
