@@ -27,8 +27,8 @@ check: lint types layers contract generated  ## format, lint, types, layers, pro
 bench: $(READY)  ## the benchmarks, as ratios (ONLY=name runs one)
 	@$(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
-soak: $(READY)  ## the benchmarks again and again for an hour (MINUTES=n)
-	@$(BIN)/python tests/benchmarks/run.py --minutes $(or $(MINUTES),60) $(if $(ONLY),--only $(ONLY))
+soak: $(READY)  ## kill, starve and cut the power: nothing acknowledged is lost (KILLS=n SEED=n)
+	@PYTHONPATH=src:tests $(BIN)/python -m faults.soak --kills $(or $(KILLS),1000) --seed $(or $(SEED),1) $(if $(ONLY),--only "$(ONLY)")
 
 protos: $(READY)  ## write stubs, reason registry and document schemas
 	@$(BIN)/python -m trustnode.testing.generate protos schemas

@@ -9,7 +9,6 @@ import argparse
 import importlib
 import json
 import sys
-import time
 from pathlib import Path
 
 from harness import Result, table
@@ -31,16 +30,7 @@ def main() -> int:
     """Run the benchmarks asked for; exit 1 only when one could not run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="name of one benchmark")
-    parser.add_argument("--minutes", type=float, default=0, help="begin again until so many minutes are over")
-    arguments = parser.parse_args()
-    ends = time.monotonic() + arguments.minutes * 60
-    while True:
-        failed = _once(arguments.only)
-        if failed or time.monotonic() >= ends:
-            return int(failed)
-
-
-def _once(only: str) -> bool:
+    only = parser.parse_args().only
     results: list[Result] = []
     failed = False
     for name in (module for module, names in MODULES.items() if not only or only in names):
@@ -53,7 +43,7 @@ def _once(only: str) -> bool:
     folder = Path("build")
     folder.mkdir(exist_ok=True)
     (folder / "bench.json").write_text(json.dumps([r.as_dict() for r in results], indent=2) + "\n", encoding="utf-8")
-    return failed
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from trustnode.core import clock as times
 from trustnode.core.document import SKEW_S
 from trustnode.errors import TrustnodeError, error
 from trustnode.store import connection
-from trustnode.store.log import BATCH_ID_BYTES, Append, Edge, Head
+from trustnode.store.log import BATCH_ID_BYTES, Append, Edge, Head, read_head
 from trustnode.store.refusals import Refusals
 from trustnode.store.unit import Change, Effects, RefusalRecord, Tx
 
@@ -127,6 +127,7 @@ class Writer:
         self._refusals = Refusals(node_id)
         self._erased = False
         self._db = self._open()
+        self._anchor = _anchor(path)
         self._edge = Edge.load(self._db)
 
     @property
@@ -141,6 +142,7 @@ class Writer:
             batch, last = self._take(jobs)
             if batch or self._refusals.waiting:
                 self._run_batch(batch, final=last)
+        self._anchor.close()
         self._db.close()
 
     def _take(self, jobs: queue.SimpleQueue[Job | None]) -> tuple[list[Job], bool]:
@@ -289,7 +291,9 @@ class Writer:
 
     def _open(self) -> sqlite3.Connection:
         db = connection.open_writer(self._path)
-        if not self._durable:
+        if self._durable:
+            connection.sync_directory(self._path.parent)  # SQLite does so too, and swallows the error
+        else:
             db.execute("pragma synchronous = off")
         self._checkpointed = 0
         return db
@@ -320,6 +324,17 @@ class Writer:
         finally:
             self._db.execute(f"pragma busy_timeout = {int(connection.BUSY_TIMEOUT_S * 1000)}")
         return not busy
+
+
+def _anchor(path: Path) -> sqlite3.Connection:
+    """A connection that stays while the writer reopens its own.
+
+    Without it, closing the only one moves and removes the write-ahead log, and opening it again makes new files: on a
+    disk that refuses writes for a moment, the writer could not go on when the moment is over.
+    """
+    db = connection.open_reader(path)
+    read_head(db)
+    return db
 
 
 def _repeated(job: Job, answer: bytes) -> Outcome:

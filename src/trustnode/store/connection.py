@@ -23,6 +23,36 @@ _SYNC_ERRORS: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOER
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
+class SyncFailedError(OSError):
+    """The disk did not confirm a sync: what was written may be lost, and no later sync says anything about it."""
+
+
+def sync(handle: int) -> None:
+    """Have an open file on the disk.
+
+    Raises:
+        SyncFailedError: It may not be there.
+    """
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        raise SyncFailedError(problem.errno, f"the disk did not confirm a sync: {problem.strerror}") from problem
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on the disk.
+
+    Raises:
+        SyncFailedError: They may not be there.
+        OSError: The directory cannot be opened.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync(handle)
+    finally:
+        os.close(handle)
+
+
 def open_writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes: WAL, every commit synchronous.
 
@@ -60,7 +90,7 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 def is_sync_error(problem: BaseException) -> bool:
     """Whether a sync failed: the kernel may have dropped the pages, so no later sync can be trusted."""
-    return getattr(problem, "sqlite_errorcode", 0) in _SYNC_ERRORS
+    return isinstance(problem, SyncFailedError) or getattr(problem, "sqlite_errorcode", 0) in _SYNC_ERRORS
 
 
 def is_disk_error(problem: BaseException) -> bool:
@@ -94,9 +124,12 @@ def lock(path: Path) -> IO[str]:
     """Take the store for this process, until the file is closed.
 
     Raises:
-        TrustnodeError: CONFIG_INVALID, another process has it.
+        TrustnodeError: CONFIG_INVALID, another process has it; EVIDENCE_UNAVAILABLE, the disk refuses the file.
     """
-    file = path.with_name(path.name + ".lock").open("a+", encoding="ascii")
+    try:
+        file = path.with_name(path.name + ".lock").open("a+", encoding="ascii")
+    except OSError as problem:
+        raise as_refusal(problem) from problem
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -9,7 +9,6 @@ A store that is behind its record was rolled back: signing again would make two 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from pathlib import Path
 from typing import Final, Literal
@@ -19,6 +18,7 @@ import msgspec
 from trustnode.core.document import canonical
 from trustnode.core.evidence.tree import EMPTY_ROOT
 from trustnode.errors import TrustnodeError
+from trustnode.store import connection
 from trustnode.store.log import read_head, recompute
 
 MAX_RECORD_BYTES: Final = 4096
@@ -56,23 +56,20 @@ def record_path(store: Path) -> Path:
 
 
 def write_record(store: Path, record: HeadRecord) -> None:
-    """Replace the record so that after a power loss the old or the new one is there, never half of one."""
+    """Replace the record so that after a power loss the old or the new one is there, never half of one.
+
+    Raises:
+        SyncFailedError: The record may be lost by a power loss.
+        OSError: The old record stands.
+    """
     path = record_path(store)
     fresh = path.with_name(path.name + ".new")
     with fresh.open("wb") as file:
         file.write(canonical(record) + b"\n")
         file.flush()
-        os.fsync(file.fileno())
+        connection.sync(file.fileno())
     fresh.replace(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    connection.sync_directory(path.parent)
 
 
 def read_record(store: Path) -> HeadRecord | Literal["MISSING", "UNREADABLE"]:

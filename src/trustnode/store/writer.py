@@ -104,7 +104,8 @@ class Store:
             reserve_bytes: Free bytes on the disk below which nothing is written.
 
         Raises:
-            TrustnodeError: CONFIG_INVALID, another process has it; VERSION_UNSUPPORTED, a newer program wrote it.
+            TrustnodeError: CONFIG_INVALID, another process has it; VERSION_UNSUPPORTED, a newer program wrote it;
+                EVIDENCE_UNAVAILABLE, the disk fails.
         """
         exits = AsyncExitStack()
         async with exits:
@@ -151,11 +152,22 @@ class Store:
     def record_head(self) -> HeadRecord:
         """Write the head record beside the store. Done before a checkpoint of this head leaves the node.
 
-        Blocks for two syncs: call it in a thread.
+        Blocks for two syncs: call it in a thread. A sync that fails ends the store, as one of the database does.
+
+        Raises:
+            TrustnodeError: EVIDENCE_UNAVAILABLE, the record could not be written; nothing may be signed.
         """
+        if self._gone:
+            raise error("EVIDENCE_UNAVAILABLE", self._gone)
         head = self._head
         record = HeadRecord(size=head.size, root=head.root.hex(), time=head.time)
-        write_record(self.path, record)
+        try:
+            write_record(self.path, record)
+        except connection.SyncFailedError as problem:
+            self._loop.call_soon_threadsafe(self._ended, problem)
+            raise connection.as_refusal(problem) from problem
+        except OSError as problem:
+            raise connection.as_refusal(problem) from problem
         return record
 
     async def write(self, unit: Callable[[Tx], T], *, event_id: str, returns: Any) -> T:
@@ -218,7 +230,7 @@ class Store:
                 schema.migrate(db)
                 self._head = read_head(db)
                 self.verdict = compare_head(self._record(), db)
-        except sqlite3.DatabaseError as problem:
+        except (sqlite3.DatabaseError, OSError) as problem:
             raise connection.as_refusal(problem) from problem
         self.read_only = "" if self.verdict.may_sign else self.verdict.message
 
@@ -235,7 +247,10 @@ class Store:
             self._loop.call_soon_threadsafe(self._finish, outcome)
 
         def build() -> Writer:
-            return Writer(self.path, self._clock, self.node_id, report, durable=self._durable)
+            try:
+                return Writer(self.path, self._clock, self.node_id, report, durable=self._durable)
+            except (sqlite3.DatabaseError, OSError) as problem:
+                raise connection.as_refusal(problem) from problem
 
         self._writer = await self._loop.run_in_executor(None, build)
         thread = threading.Thread(target=self._run, args=(self._writer,), name="store-writer", daemon=True)
