@@ -133,6 +133,12 @@ class Peers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     abort_age_s: Annotated[int, _seconds("Streams of a peer are ended when it has been silent for")] = 10
 
 
+class Mirror(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Copies of peers' logs, which they get back when they have lost their own."""
+
+    quota_mb: Annotated[int, _number("Most that the copy of one venue's log may take", "MiB", 1)] = 4096
+
+
 class Disk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stays free for evidence."""
 
@@ -161,6 +167,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: Limits = Limits()
     engine: Engine = Engine()
     peers: Peers = Peers()
+    mirror: Mirror = Mirror()
     disk: Disk = Disk()
     log: Log = Log()
 

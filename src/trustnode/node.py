@@ -30,6 +30,7 @@ from trustnode.app import act as _act  # noqa: F401 (registers its handler at th
 from trustnode.app.courier import Courier
 from trustnode.app.follower import Follower
 from trustnode.app.keyring import KeyRing
+from trustnode.app.mirror import Mirrors
 from trustnode.app.publisher import Publisher
 from trustnode.app.reading import Changes
 from trustnode.app.streams import Streams
@@ -227,6 +228,7 @@ class Node:
         self._applications: asyncio.Queue[tuple[str, Document]] = asyncio.Queue()
         self.stopping = asyncio.Event()
         self.drain_s: float = self.config.node.drain_s
+        self.mirrors = Mirrors(self.venue, self.config.mirror.quota_mb << 20)
         self.server = Server(
             methods=method_table(
                 self.venue, running=self, changes=self.changes, follower=self.follower, health=self.health,
@@ -285,6 +287,7 @@ class Node:
                 self.follower.run(),
                 self.timers.run(),
                 self.publisher.run(),
+                self.mirrors.run(),
                 self.venue.streams.recheck_forever(),
                 self._publish_listings(),
                 self._follow_trust(),

@@ -18,7 +18,16 @@ SERVICES = {
     "AccessService": {"ExplainAccess", "Read", "GetReceipt"},
     "EvidenceService": {"GetCheckpoint", "GetProof", "GetTile", "GetChainHead", "GetBundle"},
     "ParticipantService": {"EnrolParticipant", "RenewCertificate"},
-    "PeerService": {"ApplyPeering", "DeliverDocument", "FollowFeed", "ExplainAccess", "Read"},
+    "PeerService": {
+        "ApplyPeering",
+        "DeliverDocument",
+        "FollowFeed",
+        "ExplainAccess",
+        "Read",
+        "MirrorLog",
+        "GetMirroredLog",
+        "GetConcerningDocuments",
+    },
     "AdminService": {
         "GetStatus",
         "WatchStatus",

@@ -140,6 +140,8 @@ class Venue:
     """Secret from which the mask key of each agreement is derived; 32 bytes."""
     refusals: dict[str, int] = field(default_factory=dict)
     """Refusals that left an entry, by day; of this process."""
+    mirrored: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Entries of our log that each mirror holds by its own word, and when it said so; of this process."""
     policies: Policies = field(default_factory=Policies)
     on_trust_change: Callable[[], None] = lambda: None
     """Called when roots or the deny list changed, so that the server takes them over."""

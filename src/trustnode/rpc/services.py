@@ -10,7 +10,7 @@ from trustnode.app.handles import Handles
 from trustnode.app.publisher import Publisher
 from trustnode.app.reading import Changes
 from trustnode.app.venue import Venue
-from trustnode.rpc import access, admin, catalog, document, evidence, flight, participant, peer
+from trustnode.rpc import access, admin, catalog, document, evidence, flight, mirror, participant, peer
 from trustnode.rpc.health import Health
 from trustnode.rpc.methods import MethodTable
 
@@ -28,6 +28,7 @@ def method_table(
             *evidence.methods(venue, publisher),
             *participant.methods(venue),
             *peer.methods(venue, changes),
+            *mirror.methods(venue, publisher),
             *flight.methods(venue, Handles(venue)),
             *admin.methods(venue, running),
         )

@@ -51,6 +51,20 @@ class LogEntry(msgspec.Struct, frozen=True):
     statement: bytes | None
 
 
+class NamedEntry(NamedTuple):
+    """One leaf and whose chain it stands in."""
+
+    kind: str
+    """Empty where only O is known: ``object`` is its hexadecimal then (``chain_object``)."""
+    object: str
+    entry: LogEntry
+
+
+def chain_object(kind: str, object: str) -> bytes:
+    """O of a chain as its row names it: kind and name, or O itself where a recovered chain has no name yet."""
+    return chain.object_id(kind, object) if kind else bytes.fromhex(object)
+
+
 class _Link(NamedTuple):
     at: int
     chain_id: int
@@ -203,6 +217,10 @@ def _stored_end(db: sqlite3.Connection, key: _Key) -> _End | None:
 _ENTRY: Final = (
     "select e.idx, e.seq, e.link, e.commitment, s.salt, s.body from entry e left join statement s on s.idx = e.idx "
 )
+_NAMED: Final = (
+    "select c.kind, c.object, e.idx, e.seq, e.link, e.commitment, s.salt, s.body from entry e "
+    "join chain c on c.id = e.chain left join statement s on s.idx = e.idx "
+)
 
 
 class LogView:
@@ -244,6 +262,11 @@ class LogView:
             LogEntry(*row)
             for row in self._db.execute(_ENTRY + "where e.idx >= ? order by e.idx limit ?", (first, limit))
         ]
+
+    def named(self, first: int, limit: int = 1000) -> list[NamedEntry]:
+        """As ``entries``, with the object in whose chain each stands."""
+        rows = self._db.execute(_NAMED + "where e.idx >= ? order by e.idx limit ?", (first, limit))
+        return [NamedEntry(kind, object, LogEntry(*row)) for kind, object, *row in rows]
 
     def chain(self, object_kind: str, object: str, *, after: int = 0, limit: int = 10_000) -> list[LogEntry]:
         """The chain of an object in its order, from number ``after`` + 1 on."""

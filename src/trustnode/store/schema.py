@@ -186,7 +186,34 @@ create index access_agreement on access (agreement, id);
 create index access_state on access (state, id);
 """
 
-
+_MIRROR: Final = """
+create table mirror_head (
+    origin text primary key,
+    venue text not null,
+    size integer not null,
+    edges blob not null,
+    note blob not null,
+    time text not null,
+    bytes integer not null
+) strict;
+create table mirror_entry (
+    origin text not null,
+    idx integer not null,
+    object blob not null,
+    seq integer not null,
+    link blob not null,
+    commitment blob not null,
+    salt blob,
+    body blob,
+    primary key (origin, idx)
+) strict, without rowid;
+create unique index mirror_chain on mirror_entry (origin, object, seq);
+create table mirror_document (
+    origin text not null,
+    digest text not null,
+    primary key (origin, digest)
+) strict, without rowid;
+"""
 _WITNESS: Final = """
 create table checkpoint (
     size integer primary key,
@@ -261,12 +288,18 @@ def _witness(db: Database) -> None:
     db.executescript(_WITNESS)
 
 
+def _mirror(db: Database) -> None:
+    """Copies of other venues' logs."""
+    db.executescript(_MIRROR)
+
+
 STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0001_log", _log),
     ("0002_messages", _messages),
     ("0003_states", _states),
     ("0004_search", _search),
     ("0005_witness", _witness),
+    ("0006_mirror", _mirror),
 )
 """In order; a step that was released is never changed, a new one is added behind it."""
 

@@ -26,6 +26,7 @@ from trustnode.core.states import KINDS
 from trustnode.errors import error
 from trustnode.store.checkpoints import CheckpointReader, CheckpointWriter
 from trustnode.store.log import Append, LogView
+from trustnode.store.mirror import Mirror, MirrorView
 from trustnode.store.rows import table_of
 from trustnode.store.search import Found, Index, Query, SearchText
 from trustnode.store.unlogged import Unlogged
@@ -127,6 +128,11 @@ class View(CheckpointReader):
     def evidence(self) -> LogView:
         """The committed log, its tiles and proofs."""
         return LogView(self._db)
+
+    @property
+    def mirrors(self) -> MirrorView:
+        """Copies of other venues' logs."""
+        return MirrorView(self._db)
 
     def get(self, kind: type[S], id: str) -> S | None:
         """The object with this id."""
@@ -301,6 +307,11 @@ class Tx(View, CheckpointWriter):
             TypeError: It moved a state or a counter without an entry that says so.
         """
         self._unlogged.check()
+
+    @property
+    def mirrors(self) -> Mirror:
+        """Copies of other venues' logs, which the unit may let grow."""
+        return Mirror(self._db)
 
     def chain(self, object_kind: str, object: str) -> ChainEnd:
         """As ``View.chain``; the entries that this unit has logged are included."""

@@ -71,14 +71,26 @@ class Alarm(_message.Message):
     def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., next_step: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class LogStatus(_message.Message):
-    __slots__ = ("entries", "signed", "cosignatures")
+    __slots__ = ("entries", "signed", "cosignatures", "mirrors")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     SIGNED_FIELD_NUMBER: _ClassVar[int]
     COSIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    MIRRORS_FIELD_NUMBER: _ClassVar[int]
     entries: int
     signed: int
     cosignatures: _containers.RepeatedCompositeFieldContainer[Cosignature]
-    def __init__(self, entries: _Optional[int] = ..., signed: _Optional[int] = ..., cosignatures: _Optional[_Iterable[_Union[Cosignature, _Mapping]]] = ...) -> None: ...
+    mirrors: _containers.RepeatedCompositeFieldContainer[MirrorStatus]
+    def __init__(self, entries: _Optional[int] = ..., signed: _Optional[int] = ..., cosignatures: _Optional[_Iterable[_Union[Cosignature, _Mapping]]] = ..., mirrors: _Optional[_Iterable[_Union[MirrorStatus, _Mapping]]] = ...) -> None: ...
+
+class MirrorStatus(_message.Message):
+    __slots__ = ("trust_domain", "size", "seen_at")
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SEEN_AT_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    size: int
+    seen_at: _timestamp_pb2.Timestamp
+    def __init__(self, trust_domain: _Optional[str] = ..., size: _Optional[int] = ..., seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Cosignature(_message.Message):
     __slots__ = ("witness", "size")

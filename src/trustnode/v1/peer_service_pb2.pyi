@@ -125,3 +125,67 @@ class PeerServiceReadResponse(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     result: _access_pb2.ReadResult
     def __init__(self, result: _Optional[_Union[_access_pb2.ReadResult, _Mapping]] = ...) -> None: ...
+
+class MirrorLogRequest(_message.Message):
+    __slots__ = ("first",)
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    def __init__(self, first: _Optional[int] = ...) -> None: ...
+
+class MirrorLogResponse(_message.Message):
+    __slots__ = ("checkpoint", "lines", "consistency")
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: bytes
+    lines: _containers.RepeatedCompositeFieldContainer[MirrorLine]
+    consistency: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, checkpoint: _Optional[bytes] = ..., lines: _Optional[_Iterable[_Union[MirrorLine, _Mapping]]] = ..., consistency: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class MirrorLine(_message.Message):
+    __slots__ = ("index", "object", "seq", "commitment", "salt", "statement")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENT_FIELD_NUMBER: _ClassVar[int]
+    SALT_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    object: bytes
+    seq: int
+    commitment: bytes
+    salt: bytes
+    statement: bytes
+    def __init__(self, index: _Optional[int] = ..., object: _Optional[bytes] = ..., seq: _Optional[int] = ..., commitment: _Optional[bytes] = ..., salt: _Optional[bytes] = ..., statement: _Optional[bytes] = ...) -> None: ...
+
+class GetMirroredLogRequest(_message.Message):
+    __slots__ = ("origin", "first", "max_lines")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    MAX_LINES_FIELD_NUMBER: _ClassVar[int]
+    origin: str
+    first: int
+    max_lines: int
+    def __init__(self, origin: _Optional[str] = ..., first: _Optional[int] = ..., max_lines: _Optional[int] = ...) -> None: ...
+
+class GetMirroredLogResponse(_message.Message):
+    __slots__ = ("size", "checkpoint", "lines")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    checkpoint: bytes
+    lines: _containers.RepeatedCompositeFieldContainer[MirrorLine]
+    def __init__(self, size: _Optional[int] = ..., checkpoint: _Optional[bytes] = ..., lines: _Optional[_Iterable[_Union[MirrorLine, _Mapping]]] = ...) -> None: ...
+
+class GetConcerningDocumentsRequest(_message.Message):
+    __slots__ = ("digests",)
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    digests: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, digests: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetConcerningDocumentsResponse(_message.Message):
+    __slots__ = ("documents",)
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    documents: _containers.RepeatedCompositeFieldContainer[_document_pb2.Document]
+    def __init__(self, documents: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ...) -> None: ...
