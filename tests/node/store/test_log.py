@@ -69,6 +69,15 @@ async def test_a_bundle_of_entries_is_cut_to_the_tree_that_is_asked_for(store):
     assert bundles == [256, 24, 0]
 
 
+@pytest.mark.parametrize("extra", [{"actor": "a" * 65_536}, {"documents": ("0" * 64,) * 1024}])
+async def test_l9_a_record_too_long_is_refused_and_what_is_logged_is_a_link_of_32_bytes(store, extra):
+    await note(store)
+    with pytest.raises(TrustnodeError, match="FIELD_FORMAT"):
+        await note(store, **extra)
+    assert store.head().size == 1
+    assert await store.read(lambda view: len(view.evidence.entry(0).data)) == chain.ENTRY_BYTES
+
+
 async def test_l4d_readers_see_the_old_or_the_new_tile_never_a_mixture(store):
     done = False
 

@@ -57,7 +57,7 @@ def test_one_flipped_bit_never_proves_something_else(data):
         verify_proof(parse_proof(bytes(forged)), ENTRY, [v.LOG], [v.B], quorum=1)
 
 
-def test_extra_is_carried_and_changes_nothing():
+def test_l8d_extra_is_carried_and_changes_nothing():
     proof = parse_proof(made(extra=b"forged").to_bytes())
     assert proof.extra == b"forged"
     verify_proof(proof, ENTRY, [v.LOG])
@@ -79,7 +79,7 @@ def test_a_proof_without_its_cosignatures_misses_the_quorum():
     assert caught.value.metadata["field"] == "quorum"
 
 
-def test_the_checkpoint_of_another_log_does_not_verify():
+def test_l8d_the_checkpoint_of_another_log_does_not_verify():
     other = v.TestKey(0x40)
     checkpoint = sign_checkpoint(Checkpoint("venue-c.example/log", 8, v.ROOTS[8]), other.public, other.sign)
     with pytest.raises(VerificationFailed, match="known key"):
@@ -123,6 +123,6 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("defect", HOSTILE)
-def test_malformed_files_are_refused(defect):
+def test_l8d_malformed_files_are_refused(defect):
     with pytest.raises(VerificationFailed):
         parse_proof(HOSTILE[defect])

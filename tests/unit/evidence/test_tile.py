@@ -83,14 +83,14 @@ def test_any_bundle_reads_back(entries):
     assert decode_bundle(encode_bundle(entries)) == entries
 
 
-def test_a_bundle_frames_each_entry_with_its_length():
+def test_l9_a_bundle_holds_entries_of_0_to_65535_bytes():
     assert encode_bundle([b"", b"ab"]) == b"\0\0\0\2ab"
     longest = bytes(65535)
     assert decode_bundle(encode_bundle([longest])) == [longest]
 
 
 @pytest.mark.parametrize("entries", [[], [b""] * 257, [bytes(65536)]], ids=["none", "257", "65,536 bytes"])
-def test_a_bundle_has_limits(entries):
+def test_l9_a_bundle_refuses_an_entry_of_65536_bytes(entries):
     with pytest.raises(InvalidRequest):
         encode_bundle(entries)
 

@@ -1,0 +1,119 @@
+"""A live node is audited by code that is not ours: proofs, checkpoints, cosignatures, the whole log over HTTPS."""
+
+import asyncio
+
+import pytest
+import pytest_asyncio
+from conformance.foreign import Refused
+from node.web.world import DOMAIN, fill, roots, start
+
+from trustnode import aio
+from trustnode.core.evidence import note as notes
+from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey
+from trustnode.core.evidence.proof import TlogProof, parse_proof, verify_proof
+from trustnode.core.identity import log_origin
+from trustnode.core.identity.card import node_dns, witness_name
+from trustnode.testing.network import Network
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+ENTRIES = 70_000
+"""Three levels of tiles, each with one that is not full."""
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def node(tmp_path_factory):
+    async with Network(tmp_path_factory.mktemp("foreign")) as network:
+        started = await start(network)
+        await fill(started, ENTRIES)
+        await started.publisher.publish()
+        yield started
+
+
+def vkey(node):
+    return VerifierKey(log_origin(DOMAIN), ED25519, node.venue.log_key.public).text
+
+
+async def asked(foreign, check, question):
+    return await asyncio.to_thread(foreign.ask, check, question)
+
+
+def site(node):
+    url = f"https://127.0.0.1:{node.site.port}"
+    return {"URL": url, "Vkey": vkey(node), "Roots": roots(node), "ServerName": node_dns(DOMAIN)}
+
+
+@pytest.mark.parametrize("index", [0, 1, 255, 256, 65535, 65536, ENTRIES - 1])
+async def test_a_proof_file_of_a_live_node_verifies_elsewhere(foreign, node, index):
+    async with aio.operator(node.home) as operator:
+        answer = await operator.call("EvidenceService/GetProof", index=index)
+    entry = (await node.venue.store.read(lambda view: view.evidence.entry(index))).data
+    file = TlogProof(index, tuple(answer["hashes"]), answer["checkpoint"]).to_bytes()
+    question = {"Vkey": vkey(node), "Proof": file, "Leaf": entry}
+    assert await asked(foreign, "proof", question) == {
+        "origin": log_origin(DOMAIN), "size": answer["tree_size"], "signers": 1,
+    }  # fmt: skip
+    key = VerifierKey(log_origin(DOMAIN), ED25519, node.venue.log_key.public)
+    assert verify_proof(parse_proof(file), entry, [key]).head.size == answer["tree_size"]
+    for other in ({"Leaf": entry[:-1] + b"x"}, {"Proof": file.replace(b"index %d" % index, b"index %d" % (index + 1))}):
+        with pytest.raises(Refused):
+            await asked(foreign, "proof", question | other)
+
+
+async def test_two_checkpoints_of_a_live_node_are_consistent_elsewhere(foreign, node):
+    before = await node.publisher.publish()
+    await fill(node, 300)
+    async with aio.operator(node.home) as operator:
+        answer = await operator.call("EvidenceService/GetProof", from_size=before.checkpoint.size)
+    question = {"Vkey": vkey(node), "Old": before.note, "New": answer["checkpoint"], "Path": answer["hashes"]}
+    assert (await asked(foreign, "consistency", question))["size"] == before.checkpoint.size + 300
+    with pytest.raises(Refused):
+        await asked(foreign, "consistency", question | {"Path": answer["hashes"][:-1]})
+
+
+async def test_cosignatures_verify_elsewhere(foreign, node):
+    published = await node.publisher.publish()
+    witness = node.keys.witness
+    name = witness_name("gz.example")
+    key = VerifierKey(name, COSIGNATURE_V1, witness.public)
+    text = published.checkpoint.text
+    line = notes.cosign(text, name, witness.public, witness.sign, 1_700_000_000)
+    question = {"Vkey": vkey(node), "Cosigners": [key.text], "Checkpoint": published.note + line.encode()}
+    assert (await asked(foreign, "cosigned", question))["signers"] == 2
+    with pytest.raises(Refused):
+        await asked(foreign, "cosigned", question | {"Checkpoint": published.note})
+    forged = notes.cosign(text.replace(DOMAIN, "gz.example"), name, witness.public, witness.sign, 1_700_000_000)
+    with pytest.raises(Refused):
+        await asked(foreign, "cosigned", question | {"Checkpoint": published.note + forged.encode()})
+
+
+async def test_l19b_strangers_audit_the_whole_log_over_https(foreign, node):
+    await node.publisher.publish()
+    size = node.publisher.newest.checkpoint.size
+    found = await asked(foreign, "audit", site(node))
+    bundles = -(-size // 256)
+    assert found == {
+        "size": size, "root": node.publisher.newest.checkpoint.root.hex(), "bundles": bundles,
+        "tiles": bundles + -(-(size // 256) // 256) + 1,
+    }  # fmt: skip
+    assert (await asked(foreign, "fsck", site(node)))["errors"] == 0
+
+
+def spoiled(node, number, data):
+    """Change one tile below the store, as a fault or an enemy would."""
+    from node.store.world import sql
+
+    path = node.home / node.config.store.path
+    ((kept,),) = sql(path, "select data from tile where level = 0 and number = ?", number)
+    sql(path, "update tile set data = ? where level = 0 and number = ?", data(kept), number)
+    return kept
+
+
+async def test_l19b_strangers_find_a_tile_that_was_changed(foreign, node):
+    kept = spoiled(node, 7, lambda data: bytes([data[0] ^ 1]) + data[1:])
+    try:
+        with pytest.raises(Refused, match="tile 0/7"):
+            await asked(foreign, "audit", site(node))
+        with pytest.raises(Refused):
+            await asked(foreign, "fsck", site(node))
+    finally:
+        spoiled(node, 7, lambda _: kept)
