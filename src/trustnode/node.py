@@ -574,6 +574,7 @@ async def _connect(
     )  # fmt: skip
     venue.store.on_commit, venue.store.on_fatal = node.on_commit, node.on_fatal
     venue.on_trust_change, venue.streams.age_s = node.trust_changed, node.follower.age_s
+    node.follower.on_heard = node.courier.heard
     venue.streams.max_age_s, venue.streams.abort_age_s = config.peers.max_age_s, config.peers.abort_age_s
     trust.load_keyring(venue, await venue.store.read(trust.known))
     await node.refresh_trust()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import uuid
 from types import SimpleNamespace
@@ -38,6 +39,7 @@ from trustnode.core.peering import PeeringState, Status, StatusEvent
 from trustnode.errors import TrustnodeError
 from trustnode.keys import FileSigner, issue_card
 from trustnode.keys.home import root_signer
+from trustnode.store.unit import FEED_START, line_digest
 from trustnode.testing.certificates import Leaf, Venue
 from trustnode.v1 import access_service_pb2
 from trustnode.wire.convert import error_from_rpc
@@ -386,39 +388,69 @@ def _cursor(venue: Any, peer: str, seq: int) -> Any:
     return reached
 
 
-async def test_nothing_after_a_skipped_line_is_taken_in(world) -> None:
+class ToldLane:
+    """A peer that answers one following with what a test wants."""
+
+    def __init__(self, *answers: FeedAnswer) -> None:
+        self.answers = answers
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def ask(self, _nonce: bytes) -> None:
+        return None
+
+    async def __aiter__(self) -> Any:
+        for answer in self.answers:
+            yield answer
+
+    async def follow_feed(self, *_: object, **__: object) -> Self:
+        return self
+
+    def get(self, _domain: str) -> Self:
+        return self
+
+
+def lines(*numbers: int) -> tuple[FeedItem, ...]:
+    return tuple(FeedItem(seq=n, origin="", path=(), documents=()) for n in numbers)
+
+
+async def test_x10_nothing_after_a_skipped_line_is_taken_in(world) -> None:
     venue, taken = world[HOME].venue, []
+    answer = FeedAnswer(nonce=b"", head_seq=4, head_digest=b"", items=lines(1, 2, 4))
+    follower = Follower(dataclasses.replace(venue, peers=ToldLane(answer)))
 
-    class Call:
-        async def __aenter__(self) -> Self:
-            return self
-
-        async def __aexit__(self, *_: object) -> None:
-            return None
-
-        async def ask(self, _nonce: bytes) -> None:
-            return None
-
-        async def __aiter__(self) -> Any:
-            items = tuple(FeedItem(seq=n, origin="", path=(), documents=()) for n in (1, 2, 4))
-            yield FeedAnswer(nonce=b"", head_seq=4, head_digest=b"", items=items)
-
-    class LyingPeer:
-        async def follow_feed(self, *_: object, **__: object) -> Call:
-            return Call()
-
-    class Peers:
-        def get(self, _domain: str) -> LyingPeer:
-            return LyingPeer()
-
-    follower = Follower(dataclasses.replace(venue, peers=Peers()))
-
-    async def take(_domain: str, _lane: str, item: FeedItem) -> None:
+    async def take(_domain: str, _lane: str, item: FeedItem, _digest: str) -> None:
         taken.append(item.seq)
 
     follower._take = take  # type: ignore[method-assign]
     failure = await refused(follower._once("liar.example", "CATALOG"))
     assert (failure.reason, taken) == ("VERIFICATION_FAILED", [1, 2])
+
+
+async def test_x10_a_lane_that_is_not_the_one_it_was_is_read_anew_from_its_first_line(world) -> None:
+    venue, liar = world[HOME].venue, "liar.example"
+    honest = FEED_START
+    for number in (1, 2, 3):
+        honest = line_digest(honest, number, [])
+
+    async def after(*answers: FeedAnswer) -> str:
+        follower = Follower(dataclasses.replace(venue, peers=ToldLane(*answers)))
+        with contextlib.suppress(TrustnodeError):
+            await follower._once(liar, "CATALOG")
+        return await venue.store.read(lambda view: view.setting(f"follow/{liar}/CATALOG"))
+
+    told = FeedAnswer(nonce=b"", head_seq=3, head_digest=bytes.fromhex(honest), items=lines(1, 2, 3))
+    shorter = FeedAnswer(nonce=b"", head_seq=2, head_digest=bytes(32), items=())
+    changed = FeedAnswer(nonce=b"", head_seq=3, head_digest=bytes(32), items=())
+    for lie in (shorter, changed):
+        assert await after(told) == "3"
+        assert await after(lie) == "0"
+    assert await after(told) == "3"
+    assert await after(told._replace(items=())) == "3"
 
 
 @pytest.mark.parametrize(

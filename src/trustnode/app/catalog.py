@@ -48,6 +48,8 @@ VENUE_VIEWER: Final = "venue"
 LISTINGS_PREFIX: Final = "listings/"
 """Settings: how many listings of an origin were ever taken in."""
 MAX_HOPS: Final = 8
+TOLD_IN_ONE_UNIT: Final = 200
+"""Listings that one unit tells a new peer."""
 
 
 # --- listing --------------------------------------------------------------------------------------------------------
@@ -308,12 +310,21 @@ def search_text(registration: Registration, origin: str, visibility: str) -> Sea
 
 
 def mirror_to_peer(tx: Tx, peering: PeeringState) -> None:
-    """Tell a venue that was just approved every listing it may see: our own and what came here from others."""
-    if "CATALOG" not in peering.scopes:
+    """Tell a venue that was just approved every listing it may see: our own and what came here from others.
+
+    So many in one unit; a timer goes on behind the last one, so that a large catalogue holds nobody up.
+    """
+    if "CATALOG" not in peering.scopes or peering.state != "APPROVED":
         return
-    for entry in tx.find(CatalogEntry, state="LISTED", limit=100_000):
-        if entry.visibility in TOLD and peering.id not in (entry.origin, *entry.path):
+    name = f"mirror/{peering.id}"
+    found = tx.find(CatalogEntry, after=tx.setting(name), limit=TOLD_IN_ONE_UNIT)
+    for entry in found:
+        if entry.state == "LISTED" and entry.visibility in TOLD and peering.id not in (entry.origin, *entry.path):
             _tell_entry(tx, entry, peering.id)
+    more = len(found) == TOLD_IN_ONE_UNIT
+    tx.set_setting(name, found[-1].id if more else "")
+    if more:
+        tx.at(tx.now, "peering", peering.id, "mirror")
 
 
 def _tell_entry(tx: Tx, entry: CatalogEntry, audience: str) -> None:

@@ -26,6 +26,7 @@ class Courier:
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
         self._wake: dict[str, asyncio.Event] = {}
+        self._heard: dict[str, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -39,10 +40,15 @@ class Courier:
         """Something new waits for these peers."""
         for peer in peers:
             if peer not in self._wake and self._tasks is not None:
-                self._wake[peer] = asyncio.Event()
+                self._wake[peer], self._heard[peer] = asyncio.Event(), asyncio.Event()
                 self._tasks.create_task(self._serve(peer))
             if peer in self._wake:
                 self._wake[peer].set()
+
+    def heard(self, peer: str) -> None:
+        """A peer that was silent answers again: do not wait for the rest of a pause."""
+        if peer in self._heard:
+            self._heard[peer].set()
 
     async def _serve(self, peer: str) -> None:
         wake, pause = self._wake[peer], FIRST_PAUSE_S
@@ -56,8 +62,17 @@ class Courier:
             if all(done):
                 pause = FIRST_PAUSE_S
                 continue
-            await _pause(wake, pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            pause = await self._pause(peer, pause)
+
+    async def _pause(self, peer: str, seconds: float) -> float:
+        """Leave a peer alone for a while; returns how long the next pause is."""
+        heard = self._heard[peer]
+        heard.clear()
+        try:
+            await asyncio.wait_for(heard.wait(), seconds)
+        except TimeoutError:
+            return min(seconds * 2, LONGEST_PAUSE_S)
+        return FIRST_PAUSE_S
 
     async def _deliver(self, line: OutboxLine) -> bool:
         """True when the peer gave its durable answer, be it a refusal that will not change."""
@@ -74,8 +89,3 @@ class Courier:
             )  # fmt: skip
         await self._venue.store.delivered(line.id)
         return True
-
-
-async def _pause(wake: asyncio.Event, seconds: float) -> None:
-    del wake
-    await asyncio.sleep(seconds)

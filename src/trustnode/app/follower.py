@@ -18,8 +18,8 @@ from trustnode.app.submission import submit
 from trustnode.app.venue import Sender, Venue, log
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError, error
-from trustnode.store.unit import Tx
-from trustnode.wire.peer import FeedCall, FeedItem
+from trustnode.store.unit import FEED_START, Tx, View, line_digest
+from trustnode.wire.peer import FeedAnswer, FeedCall, FeedItem
 
 LANES: Final[tuple[Literal["CONTROL", "CATALOG"], ...]] = ("CONTROL", "CATALOG")
 NONCE_S: Final = 1.0
@@ -27,6 +27,8 @@ RETRY_S: Final = 2.0
 FOLLOW_S: Final = 3600.0
 """A following is begun anew this often, so that a half-dead connection does not last."""
 MAX_OPEN_NONCES: Final = 64
+DIGEST_PREFIX: Final = "digest-"
+"""Before the setting of a cursor: the digest over the lane up to there."""
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Follower:
         self._following: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._ages: dict[str, Age] = {}
         self._silent_since: dict[str, str] = {}
+        self.on_heard: Callable[[str], None] = _nobody_waits
+        """Called when a peer that was silent answers again."""
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -113,7 +117,7 @@ class Follower:
 
     async def _once(self, domain: str, lane: Literal["CONTROL", "CATALOG"]) -> None:
         """Follow until the call ends. Nothing after a gap is taken in: it is asked for again first (protocol 8.1)."""
-        after = int(await self._venue.store.read(lambda view: view.setting(_cursor(domain, lane))) or 0)
+        after, digest = await self._venue.store.read(lambda view: _position(view, domain, lane))
         nonce = self._nonce(domain)
         call = await self._venue.peers.get(domain).follow_feed(lane, after, nonce, timeout_s=FOLLOW_S)
         async with call:
@@ -124,10 +128,24 @@ class Follower:
                     for item in answer.items:
                         if item.seq != after + 1:
                             raise error("VERIFICATION_FAILED", f"line {after + 1} was skipped, {item.seq} came instead")
-                        await self._take(domain, lane, item)
+                        digest = _following_digest(digest, item)
+                        await self._take(domain, lane, item, digest)
                         after = item.seq
+                    await self._check_head(domain, lane, answer, after, digest)
             finally:
                 asking.cancel()
+
+    async def _check_head(self, domain: str, lane: str, answer: FeedAnswer, after: int, digest: str) -> None:
+        """A feed grows and never changes; one that did is read anew from its first line (protocol 8.1).
+
+        Raises:
+            TrustnodeError: VERIFICATION_FAILED.
+        """
+        told = answer.head_digest.hex()
+        if answer.head_seq > after or (answer.head_seq == after and (not digest or told == digest)):
+            return
+        await self._venue.store.write(_advance(domain, lane, 0, ""), event_id="", returns=int)
+        raise error("VERIFICATION_FAILED", f"the {lane} lane is not the one it was before line {after}: read anew")
 
     def _nonce(self, domain: str) -> bytes:
         nonce = os.urandom(16)
@@ -145,9 +163,10 @@ class Follower:
     def _heard(self, domain: str, nonce: bytes) -> None:
         if nonce:
             self._ages.setdefault(domain, Age()).answered(nonce, self._monotonic())
-            self._silent_since.pop(domain, None)
+            if self._silent_since.pop(domain, None):
+                self.on_heard(domain)
 
-    async def _take(self, domain: str, lane: str, item: FeedItem) -> None:
+    async def _take(self, domain: str, lane: str, item: FeedItem, digest: str) -> None:
         """Take one line in; a line that does not verify is skipped and recorded, so that one lie blocks nothing."""
         try:
             await (self._record if lane == "CATALOG" else self._notice)(domain, item)
@@ -155,7 +174,7 @@ class Follower:
             log.warning(
                 "line refused", peer=domain, lane=lane, seq=item.seq, reason=refusal.reason, message=refusal.message
             )
-        await self._venue.store.write(_advance(domain, lane, item.seq), event_id="", returns=int)
+        await self._venue.store.write(_advance(domain, lane, item.seq, digest), event_id="", returns=int)
 
     async def _record(self, domain: str, item: FeedItem) -> None:
         await catalog.receive_record(self._venue, domain, item.documents, item.path)
@@ -170,9 +189,24 @@ def _cursor(domain: str, lane: str) -> str:
     return f"follow/{domain}/{lane}"
 
 
-def _advance(domain: str, lane: str, seq: int) -> Callable[[Tx], int]:
+def _nobody_waits(_domain: str) -> None:
+    """Nobody is interested."""
+
+
+def _position(view: View, domain: str, lane: str) -> tuple[int, str]:
+    """Number of the last line that was taken in, and the digest over all up to it; empty: not known."""
+    after = int(view.setting(_cursor(domain, lane)) or 0)
+    return after, view.setting(DIGEST_PREFIX + _cursor(domain, lane)) if after else FEED_START
+
+
+def _following_digest(digest: str, item: FeedItem) -> str:
+    return line_digest(digest, item.seq, [document.digest for document in item.documents]) if digest else ""
+
+
+def _advance(domain: str, lane: str, seq: int, digest: str) -> Callable[[Tx], int]:
     def unit(tx: Tx) -> int:
         tx.set_setting(_cursor(domain, lane), str(seq))
+        tx.set_setting(DIGEST_PREFIX + _cursor(domain, lane), digest)
         return seq
 
     return unit

@@ -7,9 +7,11 @@ in (the door).
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -63,6 +65,25 @@ async def issue_once(
     """
     if not 0 < len(request_id) <= MAX_REQUEST_ID:
         raise error("FIELD_MISSING", f"name the request by 1 to {MAX_REQUEST_ID} characters", field="request_id")
+    async with _one_at_a_time(venue, request_id):
+        return await _issue_once(venue, request_id, payload_type, statement, signer, supporting)
+
+
+@asynccontextmanager
+async def _one_at_a_time(venue: Venue, request_id: str) -> AsyncIterator[None]:
+    """Two calls with one identifier at once: the second one finds what became of the first."""
+    lock = venue.issuing.setdefault(request_id, asyncio.Lock())
+    try:
+        async with lock:
+            yield
+    finally:
+        if not lock.locked():
+            venue.issuing.pop(request_id, None)
+
+
+async def _issue_once(
+    venue: Venue, request_id: str, payload_type: str, statement: bytes, signer: str, supporting: Sequence[Document]
+) -> Issued:
     asked = hashlib.sha256(f"{payload_type}\n{signer}\n".encode() + statement).hexdigest()
     known = await venue.store.read(lambda view: _remembered(view, request_id))
     if known is not None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from trustnode.app import agreement
+from trustnode.app import agreement, catalog
 from trustnode.app.transition import continue_effects, fire
 from trustnode.app.venue import Venue, log
 from trustnode.core.catalog import PRODUCT, ProductFacts, ProductState
@@ -27,6 +27,7 @@ from trustnode.core.contract import (
     NegotiationState,
 )
 from trustnode.core.document import decode
+from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError
 from trustnode.store.unit import Timer, Tx
 
@@ -71,6 +72,12 @@ def _more_effects(tx: Tx, timer: Timer) -> None:
     continue_effects(tx, timer.kind, timer.id)
 
 
+def _mirror(tx: Tx, timer: Timer) -> None:
+    state = tx.get(PeeringState, timer.id)
+    if state is not None:
+        catalog.mirror_to_peer(tx, state)
+
+
 TIMERS: Final[Mapping[tuple[str, str], Fired]] = {
     ("negotiation", "time_out"): _lapse,
     ("agreement", "end_term"): _end_term,
@@ -78,6 +85,7 @@ TIMERS: Final[Mapping[tuple[str, str], Fired]] = {
     ("grant", "term_over"): _expire_grant,
     ("product", "notice_over"): _notice_over,
     ("product", "effects"): _more_effects,
+    ("peering", "mirror"): _mirror,
 }
 """(kind, event) -> what is fired; closed."""
 

@@ -5,6 +5,7 @@ Decides: the common fields of what the venue signs. Leaves to others: everything
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import uuid
@@ -142,6 +143,8 @@ class Venue:
     """Refusals that left an entry, by day; of this process."""
     mirrored: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Entries of our log that each mirror holds by its own word, and when it said so; of this process."""
+    issuing: dict[str, asyncio.Lock] = field(default_factory=dict)
+    """Requests of the operator that are carried out now, by identifier."""
     policies: Policies = field(default_factory=Policies)
     on_trust_change: Callable[[], None] = lambda: None
     """Called when roots or the deny list changed, so that the server takes them over."""
