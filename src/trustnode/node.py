@@ -275,9 +275,16 @@ class Node:
             await record_entry(self.venue, refusal, record)
 
     def on_fatal(self, problem: BaseException) -> None:
-        """The writer is gone: nothing can be proven any more, so the node stops."""
+        """The writer is gone, or a background task: the node must not go on without it, so it says so and stops."""
         if not self.fatal.done():
+            log.critical("the node cannot go on", cause=_first_cause(problem))
             self.fatal.set_result(problem)
+            self.health.set_serving(False)
+
+    def on_work_ended(self, work: asyncio.Future[None]) -> None:
+        """A background task that failed has ended all others with it."""
+        if not work.cancelled() and (problem := work.exception()) is not None:
+            self.on_fatal(problem)
 
     async def run(self) -> None:
         """The background tasks; one that fails ends the node, loudly."""
@@ -298,7 +305,7 @@ class Node:
                 tasks.create_task(work)
 
     async def _watch_writer(self) -> None:
-        problem = await self.fatal
+        problem = await asyncio.shield(self.fatal)  # another task that fails cancels this one, not what is known
         raise error("EVIDENCE_UNAVAILABLE", f"the writer of the store ended: {problem}")
 
     async def _publish_listings(self) -> None:
@@ -458,6 +465,13 @@ def _site(home: Path, config: settings.Config, venue: Venue, publisher: Publishe
     return Site(home, config, venue, publisher)
 
 
+def _first_cause(problem: BaseException) -> str:
+    """What went wrong first, without the groups around it."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return f"{type(problem).__name__}: {problem}"
+
+
 def open_applications(domain: str) -> Callable[[View], list[tuple[str, Document]]]:
     """Query: what we applied for and is not answered."""
 
@@ -516,6 +530,7 @@ async def running(
             await access.recover(node.venue)
             await node.publisher.publish()
         work = asyncio.ensure_future(node.run())
+        work.add_done_callback(node.on_work_ended)
         exits.push_async_callback(_end, work)
         if node.site is not None:
             await exits.enter_async_context(node.site.serving(node.credential))
@@ -631,7 +646,7 @@ async def _serve(home: Path, flags: Mapping[str, Any] | None, ready: Any) -> Non
         }  # fmt: skip
         await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
         if fatal.done():
-            raise error("EVIDENCE_UNAVAILABLE", f"the writer of the store ended: {fatal.result()}")
+            raise error("EVIDENCE_UNAVAILABLE", f"the node cannot go on: {_first_cause(fatal.result())}")
 
 
 def configure_logging(log_settings: settings.Log) -> None:

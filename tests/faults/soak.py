@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from faults import disks, injection, kills
+from faults import disks, injection, kills, node_kills
 from faults.disks import Outcome
 from faults.outside import Tally
 
@@ -37,7 +37,10 @@ class Part(NamedTuple):
 
 def parts(kills_wanted: int, seed: int) -> Iterator[Part]:
     """Everything that is done, in its order."""
-    yield Part("SIGKILL while 16 callers append", "", lambda folder: asyncio.run(kills.run(folder, kills_wanted, seed)))
+    of_nodes = kills_wanted // 5
+    of_stores = kills_wanted - of_nodes
+    yield Part("SIGKILL while 16 callers append", "", lambda folder: asyncio.run(kills.run(folder, of_stores, seed)))
+    yield Part("SIGKILL of one of two nodes", "", lambda folder: asyncio.run(node_kills.run(folder, of_nodes, seed)))
     for call, problem in injection.CALLS:
         name = f"{problem} in {call.split(',')[0]}, 2 phases, 2 modes"
         yield Part(name, injection.cannot_trace(), lambda folder, c=call, p=problem: asyncio.run(_grid(folder, c, p)))
