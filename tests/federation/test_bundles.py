@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
+import subprocess
+import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
+from architecture.contract import CHECKOUT
 
 import trustnode as tn
 from trustnode import aio
@@ -81,6 +87,10 @@ class Market:
     @property
     def both(self) -> dict[str, str]:
         return self.anchors("gz.example", "zj.example")
+
+    @property
+    def all(self) -> dict[str, str]:
+        return self.anchors("gz.example", "zj.example", "nat.example")
 
     async def bundle(self, profile: Profile, agreement: str, name: str = "deal.bundle") -> bytes:
         async with aio.connect(profile.folder) as client:
@@ -187,6 +197,64 @@ async def test_streams_that_end_early_and_suspensions_are_told_and_verify(market
     assert result.verdict == "VERIFIED", "\n".join(report.lines(result))
     assert (result.counts.accesses, result.counts.receipts) == (1, 1)
     assert "suspended by" in bundle.members(bundle.unpack(data))["story.txt"].decode()
+
+
+NEEDED = ("click", "cryptography", "msgspec", "rich", "cffi", "_cffi_backend", "markdown_it", "mdurl", "pygments")
+"""What the verifier may find beside the wheel: four packages, and what those import."""
+ALONE = """
+import sys
+from importlib.abc import MetaPathFinder
+BLOCKED = {"grpc", "google", "pyarrow", "duckdb", "structlog", "sqlite_utils", "sqlglot", "prometheus_client"}
+class Wall(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(f"{name} is not installed here")
+sys.meta_path.insert(0, Wall())
+sys.path[:0] = sys.argv.pop(1).split(":")
+from trustnode.cli import main
+main()
+"""
+
+
+async def test_the_wheel_alone_verifies_a_live_deal(market, tmp_path):
+    """Built, unpacked, with nothing beside it but what the verifier needs: no gRPC, no Arrow, no database."""
+    async with aio.connect(market.consumer.folder) as client:
+        agreement = (await agreed(market, client)).id
+    file = tmp_path / "live.bundle"
+    file.write_bytes(await market.bundle(market.consumer, agreement, "live.bundle"))
+    await asyncio.to_thread(unpack_wheel, tmp_path)
+    anchors = [f"--anchor={domain}={mark}" for domain, mark in market.all.items()]
+    report = tmp_path / "report.html"
+    words = (["verify", str(file), *anchors], ["verify", str(file), "--report", "html", "-o", str(report), *anchors])
+    for line in words:
+        shown = await asyncio.to_thread(alone, tmp_path, line)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        assert "verified: " in shown.stdout
+    assert "<html" in report.read_text()
+
+
+def unpack_wheel(folder: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
+    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "target")
+    beside = folder / "beside"
+    beside.mkdir()
+    for name in NEEDED:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None, name
+        assert spec.origin is not None, name
+        where = Path(spec.origin)
+        place = where.parent if where.name == "__init__.py" else where
+        (beside / place.name).symlink_to(place)
+
+
+def alone(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the program from the unpacked wheel: isolated, without site packages."""
+    paths = f"{folder / 'target'}:{folder / 'beside'}"
+    command = [sys.executable, "-I", "-S", "-c", ALONE, paths, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 async def test_a_node_that_does_not_answer_leaves_its_part_out_and_the_file_says_so(market):

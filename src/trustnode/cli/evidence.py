@@ -6,7 +6,7 @@ Decides: what is shown of a story, a bundle and a log. Leaves to others: checkin
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -14,6 +14,9 @@ import msgspec
 from trustnode.cli import asking, exit_status, output, session
 from trustnode.cli.lazy import Command, Group
 from trustnode.errors import REASONS, error
+
+if TYPE_CHECKING:
+    from trustnode.core.evidence.report import Report
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -49,19 +52,75 @@ def bundle(agreement: str, target: Path) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("bundle", type=FILE)
+@click.argument("other", type=FILE, required=False)
 @click.option("--trust", "cards", multiple=True, type=FILE, metavar="CARD", help="Card of a venue you have compared.")
 @click.option("--anchor", "anchors", multiple=True, metavar="DOMAIN=FINGERPRINT", help="A venue you trust.")
+@click.option("--policy", type=FILE, help="A witness policy of your own, besides that of the agreement.")
+@click.option("--report", "form", type=click.Choice(["html"]), help="Write a page that a person files.")
+@click.option("-o", "target", type=click.Path(dir_okay=False, path_type=Path), help="File for the page.")
 @click.pass_context
-def verify(ctx: click.Context, bundle: Path, cards: tuple[Path, ...], anchors: tuple[str, ...]) -> None:
-    """Check a bundle: no node, no network. With a profile and nothing else named, its own anchors count."""
-    from trustnode.core.evidence.report import lines
+def verify(
+    ctx: click.Context, bundle: Path, other: Path | None, cards: tuple[Path, ...], anchors: tuple[str, ...],
+    policy: Path | None, form: str | None, target: Path | None,
+) -> None:  # fmt: skip
+    """Check a bundle: no node, no network. With a profile and nothing else named, its own anchors count.
+
+    With a second bundle both are checked, and what only one of the two venues has logged is named.
+    """
     from trustnode.sdk.bundle import verify as check
 
-    report = check(bundle, trust=cards, anchor=_anchors(anchors, cards))
-    data: dict[str, Any] = msgspec.to_builtins(report)
-    output.show(data, *lines(report))
-    ctx.exit(exit_status.DONE if report.is_verified else REASONS["VERIFICATION_FAILED"].exit_status)
+    if other is not None and form:
+        raise error("USAGE", "a page tells of one bundle", next_step="Leave the second file out.")
+    known, text = _anchors(anchors, cards), policy.read_text() if policy else ""
+    reports = [check(file, trust=cards, anchor=known, witness_policy=text) for file in (bundle, other) if file]
+    if form:
+        _write_page(bundle, reports[0], target)
+    elif other is None:
+        output.show(msgspec.to_builtins(reports[0]), *_printed(reports[0]))
+    else:
+        ctx.exit(_show_both(bundle, other, reports))
+    ctx.exit(exit_status.DONE if reports[0].is_verified else _NOT_VERIFIED)
+
+
+def _printed(report: Report) -> list[str]:
+    from trustnode.core.evidence.report import lines
+
+    return [output.printable(line) for line in lines(report)]
+
+
+def _write_page(bundle: Path, report: Report, target: Path | None) -> None:
+    from trustnode.core.evidence.report import summary
+    from trustnode.sdk.bundle import page
+
+    html = page(bundle, report, language="zh" if output.lang() == "zh" else "en")
+    if target is None:
+        click.echo(html, nl=False)
+        return
+    target.write_text(html, encoding="utf-8")
+    output.show({"file": str(target), "verdict": report.verdict}, f"written  {target}", summary(report))
+
+
+def _show_both(bundle: Path, other: Path, reports: list[Report]) -> int:
+    """Both results and what differs; the exit status. A log that tells two stories is never verified."""
+    from trustnode.sdk.bundle import compare
+
+    readable = all(report.agreement for report in reports)
+    found = compare(bundle, other) if readable else ()
+    blocks = [[str(file), *_printed(report), ""] for file, report in zip((bundle, other), reports, strict=True)]
+    said = [f"differs  {_clock(one.time)}{output.printable(one.text)}" for one in found]
+    data: dict[str, Any] = {"reports": msgspec.to_builtins(reports), "differences": msgspec.to_builtins(found)}
+    nothing = "both files tell of the same reads; no entry is in one log only"
+    output.show(data, *blocks[0], *blocks[1], *(said or [nothing] if readable else []))
+    holds = all(report.is_verified for report in reports) and all(one.kind == "entry" for one in found)
+    return exit_status.DONE if holds else _NOT_VERIFIED
+
+
+def _clock(time: str) -> str:
+    return f"{output.local_time(time)}  " if time else ""
+
+
+_NOT_VERIFIED: Final = REASONS["VERIFICATION_FAILED"].exit_status
 
 
 def _anchors(texts: tuple[str, ...], cards: tuple[Path, ...]) -> dict[str, str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from trustnode.core import card_file, envelope
 from trustnode.core.document import Document
 from trustnode.errors import InvalidRequest, error
 
 if TYPE_CHECKING:
+    from trustnode.core.evidence.compare import Difference
     from trustnode.core.evidence.report import Report
     from trustnode.sdk.connection import Node
 
@@ -74,6 +75,28 @@ def verify(
     files = (trust,) if isinstance(trust, str | Path) else tuple(trust)
     cards = [_card(Path(file).read_bytes()) for file in files]
     return verify_bundle(Path(path).read_bytes(), _anchors(anchor), cards, witness_policy)
+
+
+def compare(path: str | Path, other: str | Path) -> tuple[Difference, ...]:
+    """Compare two bundles of one agreement, made at either side; verify both first.
+
+    Returns:
+        A log that tells the two files different stories, and entries that only one of the two logs has.
+
+    Raises:
+        TrustnodeError: VERIFICATION_FAILED, one of them is no bundle.
+    """
+    from trustnode.core.evidence import compare as comparing
+    from trustnode.core.evidence.bundle import unpack
+
+    return comparing.compare(unpack(Path(path).read_bytes()), unpack(Path(other).read_bytes()))
+
+
+def page(path: str | Path, report: Report, *, language: Literal["en", "zh"] = "en") -> str:
+    """The report on a bundle as one HTML page that a person without this program reads."""
+    from trustnode.core.evidence import page as pages
+
+    return pages.page(report, Path(path).read_bytes(), language)
 
 
 def _card(content: bytes) -> Document:

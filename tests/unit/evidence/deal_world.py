@@ -286,8 +286,9 @@ class Deal:
 
     def _publish(self) -> None:
         product = f"{self.gz.domain}/flights"
+        title = self.told("registration", {"title": "Flights"})["title"]
         registration = Registration(
-            **common(self.provider, "*"), product=product, version=1, title="Flights", abstract="flights of a year",
+            **common(self.provider, "*"), product=product, version=1, title=title, abstract="flights of a year",
             provider=self.provider, licence="CC0-1.0", category="PUBLIC", level="GENERAL_1", level_basis="open data",
             topic="B0300", scene="U0400", industry="0054", form="DATASET", updates="HISTORICAL", source="COLLECTED",
             source_sha256="a" * 64, rights=(Right(right=("OPERATE",), holder="bureau", basis_sha256="b" * 64),),
