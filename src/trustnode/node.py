@@ -37,7 +37,7 @@ from trustnode.app.streams import Streams
 from trustnode.app.submission import record_entry, submit
 from trustnode.app.timers import Timers
 from trustnode.app.venue import Clock, Identity, Venue, log
-from trustnode.core import clock, envelope, identifier
+from trustnode.core import clock, identifier
 from trustnode.core.document import Document
 from trustnode.core.identity import DenyList, bundle_of, check_card, fingerprint
 from trustnode.core.identity.card import Level
@@ -45,12 +45,24 @@ from trustnode.core.peering import PeeringState
 from trustnode.engine.message import RunLimits
 from trustnode.engine.pool import EngineLimits, EnginePool
 from trustnode.errors import TrustnodeError, error
-from trustnode.keys import Credential, NodeKeys, create_node_keys, issue_card, load_node_keys, node_credential
+from trustnode.keys import (
+    Credential,
+    NodeKeys,
+    create_node_keys,
+    issue_card,
+    load_node_keys,
+    node_credential,
+    read_card,
+    root_key_files,
+    root_signers,
+    write_card,
+)
 from trustnode.keys.authority import APPLY_LIFE, Authority, issue_credential, issue_from_request, renewal_time
+from trustnode.keys.cards import CARD_FILE, earlier_cards
 from trustnode.keys.files import read_secret, write_secret
-from trustnode.keys.home import root_signer
 from trustnode.rpc.authentication import Trust, TrustState
 from trustnode.rpc.health import Health
+from trustnode.rpc.peer import EARLIER
 from trustnode.rpc.server import Server
 from trustnode.rpc.services import method_table
 from trustnode.store.batch import Commit
@@ -62,7 +74,6 @@ from trustnode.wire.peer import Peer, Peers
 if TYPE_CHECKING:
     from trustnode.web.site import Site
 
-CARD_FILE: Final = "venue.card"
 MASK_KEY_FILE: Final = "mask.key"
 RENEW_LOOK_S: Final = 60.0
 APPLY_S: Final = 10.0
@@ -102,8 +113,11 @@ def initialise(
     listen: str,
     dns: Sequence[str] = (),
     endpoints: Sequence[str] = (),
+    roots: tuple[int, int] = (1, 1),
 ) -> Initialised:
     """Make the home of a node: settings, keys, card. What is there already is never changed.
+
+    ``roots`` is how many root keys have to sign a card, of how many.
 
     Raises:
         TrustnodeError: FIELD_FORMAT, IDENTIFIER_INVALID, CONFIG_INVALID.
@@ -120,13 +134,13 @@ def initialise(
         settings.write_default(home / settings.FILE_NAME, values)
         made.append(settings.FILE_NAME)
     node = settings.load(home, {}).config.node
-    made += create_node_keys(home, node.trust_domain, now)
+    made += create_node_keys(home, node.trust_domain, now, roots=roots[1])
     made += applicant_certificate(home, node.trust_domain, now)
     if not (home / "keys" / MASK_KEY_FILE).exists():
         write_secret(home / "keys" / MASK_KEY_FILE, secrets.token_bytes(32))
         made.append(f"keys/{MASK_KEY_FILE}")
     if not (home / CARD_FILE).exists():
-        write_card(home, first_card(home, node, now))
+        write_card(home, first_card(home, node, now, roots[0]))
         made.append(CARD_FILE)
     return Initialised(node.node_id, tuple(made), fingerprint(read_card(home)))
 
@@ -139,20 +153,20 @@ def _new_node_id(level: str, subject: str, area: str) -> str:
             return made
 
 
-def first_card(home: Path, node: settings.Node, now: str) -> Document:
-    """Sign version 1 of the card with the root key that was just made.
+def first_card(home: Path, node: settings.Node, now: str, threshold: int = 1) -> Document:
+    """Sign version 1 of the card with the root keys that were just made.
 
     Raises:
-        TrustnodeError: CONFIG_INVALID when the root key is not on this machine.
+        TrustnodeError: CONFIG_INVALID when no root key is on this machine.
     """
-    root = root_signer(home)
-    if root is None:
+    root = root_signers(home)
+    if not root:
         raise error("CONFIG_INVALID", "root.key is not on this machine and there is no card yet", field="root.key")
     keys = load_node_keys(home, node.trust_domain, now)
     level: Any = node.level
     return issue_card(
-        root=root, keys=keys, id=str(uuid.uuid4()), now=now, node_id=node.node_id, level=level, area=node.area,
-        name=node.name, endpoints=tuple(node.endpoints) or (node.listen,), subject=node.subject or None,
+        root=root, threshold=threshold, keys=keys, id=str(uuid.uuid4()), now=now, node_id=node.node_id, level=level,
+        area=node.area, name=node.name, endpoints=tuple(node.endpoints) or (node.listen,), subject=node.subject or None,
     )  # fmt: skip
 
 
@@ -174,27 +188,6 @@ def applicant(home: Path, domain: str) -> Credential | None:
     """The certificate that another venue's card file carried for applicants; None where it carried none."""
     chain, key = (home / "keys" / "applicant" / f"{domain}.{kind}" for kind in ("pem", "key"))
     return Credential(read_secret(key), chain.read_bytes()) if chain.exists() and key.exists() else None
-
-
-def write_card(home: Path, card: Document) -> None:
-    """Keep our own card beside the settings."""
-    staged = home / f"{CARD_FILE}.new"
-    staged.write_bytes(envelope.encode(card))
-    staged.replace(home / CARD_FILE)
-
-
-def read_card(home: Path) -> Document:
-    """Our own card.
-
-    Raises:
-        TrustnodeError: CONFIG_INVALID.
-    """
-    try:
-        return envelope.decode((home / CARD_FILE).read_bytes())
-    except (OSError, TrustnodeError):
-        raise error(
-            "CONFIG_INVALID", f"{CARD_FILE} is missing or not a card; run: trustnode init", field="home"
-        ) from None
 
 
 # --- a running node -------------------------------------------------------------------------------------------------
@@ -227,6 +220,7 @@ class Node:
         self._trust_changed = asyncio.Event()
         self._applications: asyncio.Queue[tuple[str, Document]] = asyncio.Queue()
         self.stopping = asyncio.Event()
+        self.conflicts: tuple[str, ...] = ()
         self.drain_s: float = self.config.node.drain_s
         self.mirrors = Mirrors(self.venue, self.config.mirror.quota_mb << 20)
         self.server = Server(
@@ -330,10 +324,14 @@ class Node:
     async def refresh_trust(self) -> None:
         """Take over roots, deny list and channels from what the store says now."""
         found = await self.venue.store.read(trust.known)
+        self.conflicts = found.conflicts
         roots, unconfirmed = trust.bundles(self.venue, found)
         self.trust.replace(
             TrustState(
-                own=self.venue.domain, bundles=roots, unconfirmed=unconfirmed, denied=DenyList(spiffe_ids=found.denied)
+                own=self.venue.domain,
+                bundles=roots,
+                unconfirmed=unconfirmed,
+                denied=DenyList(spiffe_ids=found.denied, serials=found.serials),
             )
         )
         for domain, card in self.venue.keyring.cards.items():
@@ -370,17 +368,20 @@ class Node:
 
     async def _applied(self, domain: str, agreement: Document) -> None:
         """As a node that the other venue knows, or with the certificate that its card file carries for strangers."""
-        own = self.venue.keyring.cards[self.venue.domain].document
         credential = applicant(self.home, domain)
         peer = self.venue.peers.get(domain)
         if credential is None:
-            await peer.apply(own, agreement, timeout_s=APPLY_S)
+            await self._hand_cards(peer, agreement)
             return
         channel = VenueChannel(peer.channel.target, credential)
         try:
-            await Peer(channel).apply(own, agreement, timeout_s=APPLY_S)
+            await self._hand_cards(Peer(channel), agreement)
         finally:
             await channel.aclose()
+
+    async def _hand_cards(self, peer: Peer, agreement: Document | None) -> None:
+        *earlier, own = (card.document for card in self.venue.keyring.versions(self.venue.domain))
+        await peer.apply(own, agreement, earlier[-EARLIER:], timeout_s=APPLY_S)
 
     # --- certificate ------------------------------------------------------------------------------------------------
 
@@ -422,8 +423,8 @@ class Node:
         leaf = self.credential.leaf
         silent = tuple(domain for domain in self.follower.followed() if self.follower.silent_since(domain))
         alarms = status.alarms(
-            self.venue, self.home, alarm_percent=self.config.disk.alarm_percent, root_key=self.home / "root.key",
-            peers_silent=silent,
+            self.venue, self.home, alarm_percent=self.config.disk.alarm_percent, root_keys=root_key_files(self.home),
+            peers_silent=silent, conflicts=self.conflicts,
         )  # fmt: skip
         newest = self.publisher.newest
         return status.NodeFacts(
@@ -550,7 +551,7 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
     keys = load_node_keys(home, node.trust_domain, now)
     applicant_certificate(home, node.trust_domain, now)
     credential = node_credential(home, keys, node.node_id, now, node.dns)
-    card = check_card(read_card(home), now)
+    card = check_card(read_card(home), None)  # one that has ended is an alarm: the next one must find a running node
     store = await Store.open(
         home / config.store.path, clock=ticking.now, node_id=node.node_id, reserve_bytes=config.disk.reserve_mb << 20
     )
@@ -564,7 +565,7 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
         custody=keys.custody, issuer=Certificates(keys.authority, ticking), engine=engine, peers=peers,
         streams=Streams(), mask_secret=read_secret(home / "keys" / MASK_KEY_FILE),
     )  # fmt: skip
-    venue.keyring.add_card(card)
+    venue.keyring.add_card(card, [check_card(one, None) for one in earlier_cards(home)])
     own = TrustState(own=identity.domain, bundles={identity.domain: bundle_of(card.value, now)})
     return await _connect(home, config, venue, keys, credential, Trust(own))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from trustnode.app import catalog
+from trustnode.app.cards import is_history
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender, Venue, log
 from trustnode.core.peering import PeeringState
@@ -182,7 +183,9 @@ class Follower:
     async def _notice(self, domain: str, item: FeedItem) -> None:
         sender = Sender("PEER", domain)
         for document in item.documents:
-            await submit(self._venue, sender, document)
+            # A card comes by courier too; whichever is first, the other one tells nothing new.
+            if document.name != "card" or not is_history(self._venue, document):
+                await submit(self._venue, sender, document)
 
 
 def _cursor(domain: str, lane: str) -> str:

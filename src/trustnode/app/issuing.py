@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from trustnode.app import peering
+from trustnode.app.cards import check_new_card
 from trustnode.app.submission import Answer, submit
 from trustnode.app.transition import pseudonym
 from trustnode.app.venue import Sender, Venue
@@ -254,7 +255,7 @@ async def _add_peer(venue: Venue, fields: Mapping[str, Any], supporting: Sequenc
 
 
 async def _store_unconfirmed(venue: Venue, card: Document) -> Issued:
-    checked = await peering.check_new_card(venue, card)
+    checked = await check_new_card(venue, card)
     domain = checked.value.trust_domain
 
     def unit(tx: Tx) -> str:

@@ -6,13 +6,14 @@ channels (``wire``), the feeds' transport (``follower``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from trustnode.app import participant
+from trustnode.app import participant, revocation
+from trustnode.app.cards import check_new_card, send_cards_since
 from trustnode.app.catalog import mirror_to_peer
 from trustnode.app.product import product_status
 from trustnode.app.submission import Answer, Submission, Unit, handles
@@ -20,7 +21,7 @@ from trustnode.app.transition import fire
 from trustnode.app.venue import Venue
 from trustnode.core.contract import Act
 from trustnode.core.document import Document, Verified, cosign, decode, is_signature, pae
-from trustnode.core.identity import Card, accept_card, check_card, check_fingerprint, fingerprint
+from trustnode.core.identity import Card, check_fingerprint, fingerprint
 from trustnode.core.peering import (
     DEFAULT_SCOPES,
     PEERING,
@@ -29,6 +30,7 @@ from trustnode.core.peering import (
     PeeringState,
     Relation,
     Status,
+    StatusEvent,
 )
 from trustnode.errors import error
 from trustnode.store.unit import Tx, View
@@ -45,20 +47,6 @@ class Application:
     relation: Relation
     fingerprint: str
     scopes: tuple[str, ...] = DEFAULT_SCOPES
-
-
-async def check_new_card(venue: Venue, document: Document) -> Verified[Card]:
-    """Check the card of another venue against the version we hold and against all others.
-
-    Raises:
-        TrustnodeError: As ``accept_card``; IDENTITY_WRONG_DOMAIN for our own card.
-    """
-    domain = decode(document, Card).trust_domain
-    if domain == venue.domain:
-        raise error("IDENTITY_WRONG_DOMAIN", "this is our own card")
-    held = venue.keyring.cards.get(domain)
-    others = [card.value for name, card in venue.keyring.cards.items() if name != domain]
-    return accept_card(document, held, domain, venue.clock.now(), others)
 
 
 async def add(venue: Venue, document: Document, application: Application) -> tuple[PeeringState, Document]:
@@ -171,9 +159,9 @@ async def receive_application(venue: Venue, caller_domain: str, card_document: D
 
 def _check_agreement(venue: Venue, document: Document, card: Verified[Card]) -> PeerAgreement:
     value = decode(document, PeerAgreement)
-    own = venue.keyring.cards[venue.domain]
-    expected = {venue.domain: own.digest, card.value.trust_domain: card.digest}
-    if dict(zip(value.parties, value.cards, strict=True)) != expected:
+    named = dict(zip(value.parties, value.cards, strict=True))
+    ours = {one.digest for one in venue.keyring.versions(venue.domain)}
+    if named.get(card.value.trust_domain) != card.digest or named.get(venue.domain) not in ours:
         raise error("HASH_MISMATCH", "the peer agreement names other cards than the ones compared")
     if unknown := set(value.scopes) - NAMES["PeerScope"]:
         raise error("VOCABULARY_UNKNOWN", f"scope {min(unknown)} is not known", field="scopes")
@@ -211,6 +199,7 @@ async def confirm(venue: Venue, domain: str, compared: str) -> Answer:
             confirmed=fingerprint(card), card=verified.digest,
         )  # fmt: skip
         tx.send(domain, signed, object=f"peering/{domain}")
+        send_cards_since(tx, venue, stored)
         mirror_to_peer(tx, stored)
         return Answer.of(stored)
 
@@ -247,46 +236,9 @@ async def approve(submission: Submission[PeerAgreement]) -> Unit:
         stored = fire(
             tx, PEERING, state, "confirm", "N", facts, by=domain, documents=(submission.digest,)
         )  # fmt: skip
+        send_cards_since(tx, submission.venue, stored)
         mirror_to_peer(tx, stored)
         return Answer.of(stored)
-
-    return unit
-
-
-@handles(Card, "PEER", "OPERATOR", "SELF", checked_by_handler=True)
-async def renew_card(submission: Submission[Card]) -> Unit:
-    """A newer version of a card we know, signed by the roots of both versions."""
-    venue, value = submission.venue, submission.value
-    if value.trust_domain == venue.domain:
-        return _own_card(venue, submission.document)
-    card = await check_new_card(venue, submission.document)
-
-    def unit(tx: Tx) -> Answer:
-        state = tx.get(PeeringState, value.trust_domain)
-        if state is None:
-            raise error("NOT_FOUND", f"no peering with {value.trust_domain}")
-        if state.card == card.digest:
-            return Answer.of(state)
-        kept = msgspec.structs.replace(
-            state, card=card.digest, card_version=value.version, address=(value.endpoints or ("",))[0]
-        )
-        stored = tx.save(kept)
-        tx.log("peer", state.id, "peer.amend", documents=(card.digest,), actor=value.trust_domain[-64:])
-        return Answer.of(stored)
-
-    return unit
-
-
-def _own_card(venue: Venue, document: Document) -> Unit:
-    card = check_card(document, venue.clock.now())
-
-    def unit(tx: Tx) -> Answer:
-        if tx.setting("own-card") != card.digest:
-            tx.set_setting("own-card", card.digest)
-            tx.log("node", venue.domain, "identity.update", documents=(card.digest,))
-            for peering in tx.find(PeeringState, state=("APPROVED", "SUSPENDED")):
-                tx.send(peering.id, document, object=f"card/{venue.domain}")
-        return Answer(kind="peering", id=venue.domain, state="OWN", document=card.digest)
 
     return unit
 
@@ -317,18 +269,55 @@ async def prepare_act(submission: Submission[Act]) -> Unit:
     return unit
 
 
-@handles(Status, "PEER")
+@handles(Status, "PEER", "OPERATOR", "SELF")
 async def follow_status(submission: Submission[Status]) -> Unit:
-    """Another venue's notice, from itself or passed on by a peer; each event is an entry here too."""
+    """A venue's notice: another one's, from itself or passed on by a peer, or our own of keys that no longer count.
+
+    Each event is an entry here too.
+
+    Raises:
+        TrustnodeError: ROLE_NOT_ALLOWED where our own notice speaks of what other steps announce.
+    """
     venue, value = submission.venue, submission.value
-    handlers: Mapping[str, object] = {"PARTICIPANT": participant.apply_status, "PRODUCT": product_status}
+    own = value.iss == venue.domain
+    handlers = OWN_EVENTS if own else FOREIGN_EVENTS
+    unknown = sorted({event.kind for event in value.events} - set(handlers))
+    if own and unknown:
+        raise error("ROLE_NOT_ALLOWED", f"{unknown[0]} is announced by the step that changes it", field="kind")
 
     def unit(tx: Tx) -> Answer:
         tx.log("node", venue.domain, "status.event", documents=(submission.digest,), actor=value.iss[-64:])
         for event in value.events:
-            handler = handlers.get(event.kind)
-            if handler is not None:
-                handler(tx, event, value.iss, submission.digest)  # type: ignore[operator]
+            for apply in handlers.get(event.kind, ()):
+                apply(tx, event, value.iss, submission.digest)
+        if own:
+            participant.tell_control(tx, submission.document)
         return Answer(kind="peering", id=value.iss, state="NOTED")
 
     return unit
+
+
+EventHandler = Callable[[Tx, StatusEvent, str, str], None]
+
+
+def _revoke_key(tx: Tx, event: StatusEvent, issuer: str, _digest: str) -> None:
+    revocation.revoke_key(tx, event, issuer)
+
+
+def _deny_certificate(tx: Tx, event: StatusEvent, issuer: str, _digest: str) -> None:
+    revocation.deny_certificate(tx, event, issuer)
+
+
+FOREIGN_EVENTS: Final[Mapping[str, tuple[EventHandler, ...]]] = {
+    "PARTICIPANT": (participant.apply_status,),
+    "PRODUCT": (product_status,),
+    "KEY_REVOKED": (_revoke_key,),
+    "CERT_DENIED": (_deny_certificate,),
+}
+"""Kind of event in another venue's notice -> what follows from it here; other kinds are kept as evidence alone."""
+OWN_EVENTS: Final[Mapping[str, tuple[EventHandler, ...]]] = {
+    "KEY_REVOKED": (_revoke_key, participant.key_taken_back),
+    "CERT_DENIED": (_deny_certificate,),
+    "PARTICIPANT": (),
+}
+"""The same for a notice of our own operator; ``PARTICIPANT`` in it tells peers of somebody who has no key now."""

@@ -95,20 +95,32 @@ def disk_used_percent(folder: Path) -> int:
 
 
 def alarms(
-    venue: Venue, folder: Path, *, alarm_percent: int, root_key: Path, peers_silent: tuple[str, ...]
+    venue: Venue,
+    folder: Path,
+    *,
+    alarm_percent: int,
+    root_keys: tuple[Path, ...],
+    peers_silent: tuple[str, ...],
+    conflicts: tuple[str, ...] = (),
 ) -> tuple[Alarm, ...]:
     """Everything that is wrong now."""
     found: list[Alarm] = []
     if venue.read_only:
         found.append(Alarm("READ_ONLY", venue.read_only, "Do not start it elsewhere; restore or recover the log."))
-    if root_key.exists():
+    if root_keys:
+        names = ", ".join(path.name for path in root_keys)
+        verb = "is" if len(root_keys) == 1 else "are"
         found.append(
-            Alarm(
-                "ROOT_KEY",
-                f"{root_key.name} is on this machine",
-                f"Move {root_key.name} off this machine; it signs cards only.",
-            )
+            Alarm("ROOT_KEY", f"{names} {verb} on this machine", f"Move {names} off this machine; it signs cards only.")
         )
+    found += [
+        Alarm(
+            "CARD_CONFLICT",
+            f"two cards of {name} contradict each other; both are kept, the first one counts",
+            f"Ask its operator for the fingerprint of its newest card, then: trustnode peer update CARD ({name})",
+        )
+        for name in conflicts
+    ]
     used = disk_used_percent(folder)
     if used >= alarm_percent:
         found.append(Alarm("DISK", f"the disk is {used} % full", "Make room; below the reserve no data are served."))

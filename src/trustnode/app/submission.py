@@ -31,7 +31,7 @@ from trustnode.core.document import (
 from trustnode.core.identity import Card, check_card
 from trustnode.core.lifecycle import State
 from trustnode.core.participant import ParticipantKey
-from trustnode.core.peering import PeeringState, check_scope
+from trustnode.core.peering import PeeringState, Status, check_scope
 from trustnode.core.states import KINDS
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import RefusalRecord, Tx, View
@@ -194,6 +194,17 @@ def _learn(submission: Submission[Any]) -> None:
     if isinstance(submission.value, Card):
         keyring.add_card(check_card(submission.document, None))
         submission.venue.on_trust_change()
+    if isinstance(submission.value, Status):
+        _learn_ends(submission.venue, submission.value)
+
+
+def _learn_ends(venue: Venue, value: Status) -> None:
+    """Keys and certificates that somebody took back are refused from this moment on."""
+    for event in value.events:
+        if event.kind == "KEY_REVOKED":
+            venue.keyring.revoke(value.iss, event.subject, event.invalid_from or event.effective)
+        if event.kind == "CERT_DENIED":
+            venue.on_trust_change()
 
 
 def _event_id(submission: Submission[Any]) -> str:

@@ -42,12 +42,15 @@ def _target() -> Path:
 @click.option("--listen", default="127.0.0.1:7443", show_default=True, help="Address and port.")
 @click.option("--dns", multiple=True, help="A further name that stock clients verify; may be repeated.")
 @click.option("--endpoint", "endpoints", multiple=True, help="host:port that the card names; default: --listen.")
+@click.option("--roots", default="1/1", show_default=True, metavar="M/N", help="Root keys: N of them, of which M sign.")
 def init(
     venue: str, level: str, area: str, subject: str, trust_domain: str, listen: str, dns: tuple[str, ...],
-    endpoints: tuple[str, ...],
+    endpoints: tuple[str, ...], roots: str,
 ) -> None:  # fmt: skip
     """Make the folder of a node. Never overwrites a key; a second run changes nothing."""
     from trustnode import node
+    from trustnode.cli.card import root_numbers
+    from trustnode.keys import root_key_files
 
     home = _target()
     made = node.initialise(
@@ -60,8 +63,10 @@ def init(
         listen=listen,
         dns=dns,
         endpoints=endpoints,
+        roots=root_numbers(roots),
     )
-    root_is_here = (home / "root.key").exists()
+    root_files = root_key_files(home)
+    root_is_here = bool(root_files)
     data = {
         "home": str(home),
         "node_id": made.node_id,
@@ -73,7 +78,10 @@ def init(
     created = f"created  {home / asking.CONFIGURATION} {what}"
     news = f"made {', '.join(made.made)}" if made.made else "nothing was changed"
     kept = f"exists   {home / asking.CONFIGURATION}: {news}"
-    root = f"root     {home / 'root.key'} signs the venue card and nothing else: move it off this machine"
+    one_root = f"root     {home / 'root.key'} signs the venue card and nothing else: move it off this machine"
+    named = ", ".join(path.name for path in root_files)
+    several = f"roots    {named}: {roots} sign the venue card and nothing else: move each to a place of its own"
+    root = one_root if len(root_files) == 1 else several
     place = (
         f"node     {made.node_id} (provisional until its parent confirms it)      next: trustnode start --home {home}"
     )

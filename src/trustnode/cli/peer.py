@@ -28,10 +28,11 @@ card_argument = click.argument("card", type=click.Path(exists=True, dir_okay=Fal
 def write_card(path: Path, document: Document, home: Path) -> None:
     """Write our card as a file, with the certificate that lets a stranger apply here."""
     from trustnode.core import card_file
+    from trustnode.keys.cards import earlier_cards
 
     parts = [home / "keys" / f"apply.{kind}" for kind in ("pem", "key")]
     chain, key = (part.read_bytes() if part.exists() else b"" for part in parts)
-    path.write_bytes(card_file.write(document, chain, key))
+    path.write_bytes(card_file.write(document, chain, key, earlier_cards(home)))
 
 
 def read_card(path: Path) -> Document:
@@ -267,16 +268,29 @@ def remove(ctx: click.Context, venue: str, reason: str, yes: bool, dry_run: bool
 @card_argument
 def update(card: Path) -> None:
     """Take a newer card by file, when the old address is dead; both versions' roots must have signed it."""
-    from trustnode.core.identity import fingerprint
+    from trustnode.core import card_file
+    from trustnode.core.identity import Card, fingerprint, in_order
 
     document, value = _checked(card)
     with session.operator() as node:
         node.acting()
+        held = _held_version(node, value.trust_domain)
+        for one in in_order(card_file.read(card.read_bytes()).versions()):
+            if held < node.decode(one, Card).version < value.version:
+                node.hand_over(one)
         done = node.hand_over(document)
     output.show(
         {**_card_data(value, fingerprint(document)), **done.data()},
         f"updated  {card_line(value, fingerprint(document))}",
     )
+
+
+def _held_version(node: session.Operator, venue: str) -> int:
+    """The version of a venue's card that our node holds."""
+    from trustnode.core.identity import Card
+
+    cards = [d for d in node.get("peering", venue).documents if d.name == "card"]
+    return max((node.decode(one, Card).version for one in cards), default=0)
 
 
 def as_json(document: Document) -> dict[str, Any]:

@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "keys": Entry("profile:keys", "Which keys there are and when they end."),
     "store": Entry("store:store", "Check the node's store."),
     "backup": Entry("store:backup", "Copy the node's store."),
+    "card": Entry("card:card", "Versions of your venue card: next, sign, install."),
     "peer": Entry("peer:peer", "Other venues: cards, fingerprints, state."),
     "participant": Entry("participant:participant", "Who takes part at this venue."),
     "inbox": Entry("inbox:inbox", "What waits for you; accept, refuse, counter."),

@@ -99,6 +99,18 @@ class PublicKey(NamedTuple):
         """Whether the key could sign at ``time`` (protocol 1.4)."""
         return self.not_before <= time <= self.not_after and not (self.revoked_from and self.revoked_from <= time)
 
+    def counts_for(self, time: str, now: str | None) -> bool:
+        """Whether a signature of this key counts on a document that says it was made at ``time``.
+
+        Args:
+            time: What the document says. A key that a later card dropped still counts for what it signed before.
+            now: When the document came in. A revoked key is believed about no time: whoever stole it writes any time
+                into a document. None: the document was held before, so that its own time stands.
+        """
+        if now is not None and self.revoked_from and self.revoked_from <= now:
+            return False
+        return self.valid_at(time)
+
 
 Keys = Callable[[str, KeyUse], Sequence[PublicKey]]
 """(owner, use) -> keys that somebody we trust vouches for; empty: nobody known."""
@@ -252,8 +264,7 @@ def verify(
     wanted = tuple(value.required() if required is None else required)
     if not wanted:
         raise error("SIGNATURE_INVALID", f"nobody is named who could have signed this {document.name}")
-    at = value.time if now is None else now
-    used = tuple(_signed_by(document, need, keys, at) for need in wanted)
+    used = tuple(_signed_by(document, need, keys, value.time, now) for need in wanted)
     if len(set(used)) != len(used):
         raise error("SIGNATURE_INVALID", "one key stands for two signers")
     return Verified(value, document, used)
@@ -267,10 +278,10 @@ def check_times(statement: Statement, now: str) -> None:
         raise error("TIME_SKEW", f"{name_of(type(statement))} ended at {statement.expires}")
 
 
-def _signed_by(document: Document, need: Required, keys: Keys, at: str) -> str:
+def _signed_by(document: Document, need: Required, keys: Keys, time: str, now: str | None) -> str:
     message = pae(document.payload_type, document.payload)
     for key in keys(need.owner, need.use):
-        if key.valid_at(at) and has_signature(document, message, key.raw):
+        if key.counts_for(time, now) and has_signature(document, message, key.raw):
             return key.kid
     raise error("SIGNATURE_INVALID", f"no valid {need.use} signature of {need.owner} on this {document.name}")
 

@@ -18,15 +18,17 @@ from trustnode.keys.authority import (
     make_root,
     renewal_time,
 )
+from trustnode.keys.cards import issue_card, read_card, write_card
 from trustnode.keys.files import Custody, FileSigner, load_certificate_key, read_secret, write_secret
 from trustnode.keys.home import (
     NodeKeys,
     create_node_keys,
-    issue_card,
     load_node_keys,
     node_credential,
+    root_key_files,
     root_key_path,
     root_signer,
+    root_signers,
 )
 
 __all__ = [
@@ -48,9 +50,13 @@ __all__ = [
     "make_intermediate",
     "make_root",
     "node_credential",
+    "read_card",
     "read_secret",
     "renewal_time",
+    "root_key_files",
     "root_key_path",
     "root_signer",
+    "root_signers",
+    "write_card",
     "write_secret",
 ]

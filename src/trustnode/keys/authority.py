@@ -65,6 +65,8 @@ class Authority:
     trust_domain: str
     root: x509.Certificate
     intermediate: Issued
+    cross: x509.Certificate | None = None
+    """The root signed by the one before it, for those who know that one alone; absent before the first rotation."""
 
     @property
     def x5c(self) -> str:
@@ -72,10 +74,18 @@ class Authority:
         return base64.b64encode(self.root.public_bytes(serialization.Encoding.DER)).decode()
 
 
-def make_root(trust_domain: str, now: str, key: PrivateKey | None = None) -> Issued:
-    """Make the self-signed root of a domain."""
+def make_root(trust_domain: str, now: str, key: PrivateKey | None = None, *, name_by_key: bool = False) -> Issued:
+    """Make the self-signed root of a domain.
+
+    Args:
+        trust_domain: The domain.
+        now: Start of its life.
+        key: Its key; a new one if absent.
+        name_by_key: Put the beginning of its key id into its name: two roots of one domain are told apart by name.
+    """
     key = key or new_key()
-    subject = _common_name(f"{trust_domain} root")
+    mark = f" {x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:8]}" if name_by_key else ""
+    subject = _common_name(f"{trust_domain} root{mark}")
     builder = _builder(subject, subject, key.public_key(), key.public_key(), now, ROOT_LIFE)
     return Issued(_as_authority(builder, trust_domain, None).sign(key, hashes.SHA256()), key)
 
@@ -87,6 +97,21 @@ def make_intermediate(trust_domain: str, root: Issued, now: str, key: PrivateKey
     life = min(INTERMEDIATE_LIFE, root.certificate.not_valid_after_utc - clock.moment(now))
     builder = _builder(root.certificate.subject, subject, root.key.public_key(), key.public_key(), now, life)
     return Issued(_as_authority(builder, trust_domain, 0).sign(root.key, hashes.SHA256()), key)
+
+
+def cross_sign(old: Issued, root: x509.Certificate, now: str) -> x509.Certificate:
+    """Sign a new root with the old one: whoever trusts the old root alone can verify what the new one issued.
+
+    It ends with the old root. Holders of the new root do not need it.
+    """
+    key = root.public_key()
+    if not isinstance(key, PublicKey):
+        raise error("CONFIG_INVALID", "the root has no elliptic curve key", field="ca.next.pem")
+    domain = root.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    (name,) = domain.get_values_for_type(x509.UniformResourceIdentifier)
+    life = min(ROOT_LIFE, old.certificate.not_valid_after_utc - clock.moment(now))
+    builder = _builder(old.certificate.subject, root.subject, old.key.public_key(), key, now, life)
+    return _as_authority(builder, name.removeprefix("spiffe://"), None).sign(old.key, hashes.SHA256())
 
 
 def issue_node(
@@ -230,7 +255,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _chain(authority: Authority, leaf: x509.Certificate) -> bytes:
-    return pem_of(leaf, authority.intermediate.certificate)
+    return pem_of(leaf, authority.intermediate.certificate, *([authority.cross] if authority.cross else []))
 
 
 def _common_name(text: str) -> x509.Name:

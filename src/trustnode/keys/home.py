@@ -7,17 +7,13 @@ Decides: which files there are, and that making them again changes nothing. Leav
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from trustnode.core import clock
-from trustnode.core.document import Document, Signer, Verified, seal
-from trustnode.core.identity import Card, CardBundle, CardKey, ProtocolRange, RootKeys
-from trustnode.core.identity.card import CardUse, Level
 from trustnode.errors import error
 from trustnode.keys.authority import (
     Authority,
@@ -31,12 +27,10 @@ from trustnode.keys.authority import (
     renewal_time,
 )
 from trustnode.keys.files import Custody, FileSigner, load_certificate_key, private_pem, write_secret
+from trustnode.keys.rotation import SIGNING, Staged, finish, read_staged
 
-PROTOCOL: Final = ProtocolRange(1, 1)
-CARD_LIFE_DAYS: Final = 390
-KEY_LIFE_DAYS: Final[dict[CardUse, int]] = {"evidence": 730, "log": 1825, "witness": 1825}
-"""Longest time of a new key (protocol 1.1), days."""
-SIGNING: Final = ("evidence", "log", "witness")
+ROOT_FILES: Final = ("root.key", "root-*.key")
+"""Names of root key files in the home folder, where they should not stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +42,12 @@ class NodeKeys:
     log: FileSigner
     witness: FileSigner
     custody: Custody
+    staged: Staged = field(default_factory=Staged)
+    """What lies beside them while a key is being replaced."""
+
+    def signer(self, use: str) -> FileSigner:
+        """The key that signs for a use."""
+        return {"evidence": self.evidence, "log": self.log, "witness": self.witness}[use]
 
 
 def root_key_path(home: Path) -> Path:
@@ -61,8 +61,37 @@ def root_signer(home: Path) -> FileSigner | None:
     return FileSigner.load(path) if path.exists() else None
 
 
-def create_node_keys(home: Path, trust_domain: str, now: str) -> tuple[str, ...]:
+def root_key_files(home: Path) -> tuple[Path, ...]:
+    """Every root key file that is still in the home folder."""
+    return tuple(sorted(path for pattern in ROOT_FILES for path in home.glob(pattern)))
+
+
+def root_signers(home: Path) -> tuple[FileSigner, ...]:
+    """The root keys that are on this machine."""
+    return tuple(FileSigner.load(path) for path in root_key_files(home))
+
+
+def create_root_keys(folder: Path, count: int, *, stem: str = "root") -> tuple[FileSigner, ...]:
+    """Make root keys in files of their own: ``root.key``, or ``root-1.key`` and so on where there are several.
+
+    Raises:
+        FileExistsError: One of the files is there already.
+    """
+    names = [f"{stem}.key"] if count == 1 else [f"{stem}-{number}.key" for number in range(1, count + 1)]
+    made = tuple(FileSigner.generate() for _ in names)
+    for name, signer in zip(names, made, strict=True):
+        write_secret(folder / name, signer.pem)
+    return made
+
+
+def create_node_keys(home: Path, trust_domain: str, now: str, *, roots: int = 1) -> tuple[str, ...]:
     """Make every key and certificate that is missing; never touch one that is there.
+
+    Args:
+        home: Folder of the node.
+        trust_domain: Its domain.
+        now: Start of the certificates' lives.
+        roots: How many root keys a new home gets.
 
     Returns:
         Names of the files made, relative to ``home``; empty when all were there.
@@ -72,8 +101,9 @@ def create_node_keys(home: Path, trust_domain: str, now: str) -> tuple[str, ...]
     """
     before = _files(home)
     keys = home / "keys"
-    if not root_key_path(home).exists() and not (keys / "evidence.key").exists():
-        write_secret(root_key_path(home), FileSigner.generate().pem)
+    finish(keys)
+    if not root_key_files(home) and not (keys / "evidence.key").exists():
+        create_root_keys(home, roots)
     for use in SIGNING:
         if not (keys / f"{use}.key").exists():
             write_secret(keys / f"{use}.key", FileSigner.generate().pem)
@@ -91,18 +121,21 @@ def load_node_keys(home: Path, trust_domain: str, now: str) -> NodeKeys:
         TrustnodeError: CONFIG_INVALID when a file is missing, open to others, or does not belong to its certificate.
     """
     keys = home / "keys"
+    finish(keys)
     root_pem = _read_certificate(keys / "ca.pem")
     intermediate = _certificate(keys, "intermediate")
     if intermediate is None:
         raise error("CONFIG_INVALID", "keys/intermediate.pem is missing", field="intermediate.pem")
     if renewal_time(intermediate.certificate) <= now and (keys / "ca.key").exists():
         intermediate = _renew_intermediate(keys, trust_domain, intermediate, now)
+    cross = keys / "ca.cross.pem"
     return NodeKeys(
-        authority=Authority(trust_domain, root_pem, intermediate),
+        authority=Authority(trust_domain, root_pem, intermediate, _read_certificate(cross) if cross.exists() else None),
         evidence=FileSigner.load(keys / "evidence.key"),
         log=FileSigner.load(keys / "log.key"),
         witness=FileSigner.load(keys / "witness.key"),
         custody=Custody(keys / "custody"),
+        staged=read_staged(keys),
     )
 
 
@@ -110,78 +143,6 @@ def node_credential(home: Path, keys: NodeKeys, node_id: str, now: str, dns: Seq
     """Issue the node's own certificate anew, for the key in ``keys/node.key``."""
     key = load_certificate_key(home / "keys" / "node.key")
     return issue_node(keys.authority, node_id, now, key=key, dns=dns)
-
-
-def issue_card(
-    *,
-    root: Signer | Sequence[Signer],
-    keys: NodeKeys,
-    id: str,
-    now: str,
-    node_id: str,
-    level: Level,
-    area: str,
-    name: str,
-    endpoints: Sequence[str],
-    subject: str | None = None,
-    previous: Verified[Card] | None = None,
-) -> Document:
-    """Sign the next version of the venue card.
-
-    Args:
-        root: The root key; several for a threshold, or for old and new roots.
-        keys: The keys that the card vouches for.
-        id: Random UUID of the document.
-        now: Its time.
-        node_id: 32-character identifier of the node.
-        level: Place of the venue.
-        area: Administrative or industry area code.
-        name: Name of the venue.
-        endpoints: host:port, in the order in which peers try them.
-        subject: Unified social credit code.
-        previous: The version before; None for the first.
-    """
-    roots = (root,) if not isinstance(root, Sequence) else tuple(root)
-    last = previous.value if previous else None
-    card = Card(
-        suite="tn1",
-        id=id,
-        iss=keys.authority.trust_domain,
-        aud=("*",),
-        time=now,
-        expires=clock.shift(now, CARD_LIFE_DAYS * 86400),
-        trust_domain=keys.authority.trust_domain,
-        node_id=node_id,
-        level=level,
-        area=area,
-        name=name,
-        subject=subject,
-        version=last.version + 1 if last else 1,
-        previous=previous.digest if previous else "",
-        root=last.root if last else RootKeys(len(roots), tuple(signer.public.hex() for signer in roots)),
-        keys=_card_keys(keys, last, now),
-        bundle=_card_bundle(keys, last),
-        endpoints=tuple(endpoints),
-        protocol=PROTOCOL,
-    )
-    return seal(card, *roots)
-
-
-def _card_keys(keys: NodeKeys, last: Card | None, now: str) -> tuple[CardKey, ...]:
-    held: dict[CardUse, FileSigner] = {"evidence": keys.evidence, "log": keys.log, "witness": keys.witness}
-    known = {key.public: key for key in (last.keys if last else ()) if key.not_after > now}
-    for use, signer in held.items():
-        ends = clock.shift(now, KEY_LIFE_DAYS[use] * 86400)
-        known.setdefault(signer.public.hex(), CardKey(use, signer.public.hex(), clock.shift(now, -300), ends))
-    return tuple(known.values())
-
-
-def _card_bundle(keys: NodeKeys, last: Card | None) -> CardBundle:
-    x5c = (keys.authority.x5c,)
-    if last is None:
-        return CardBundle(1, x5c)
-    grown = last.bundle.spiffe_sequence + (x5c != last.bundle.x5c)
-    return CardBundle(grown, x5c)
 
 
 def _renew_intermediate(keys: Path, trust_domain: str, old: Issued, now: str) -> Issued:

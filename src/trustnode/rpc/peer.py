@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from trustnode.app import access, explain, peering, reading
-from trustnode.app.submission import submit
+from trustnode.app.cards import follow_cards
+from trustnode.app.submission import Answer, submit
 from trustnode.app.venue import Venue
-from trustnode.core.document import decode
-from trustnode.core.identity import Card
+from trustnode.core.document import Document, decode
+from trustnode.core.identity import Card, in_order
 from trustnode.core.participant import domain_of
-from trustnode.core.peering import PeeringState, check_scope
+from trustnode.core.peering import PeerAgreement, PeeringState, check_scope
 from trustnode.errors import error
 from trustnode.rpc.access import explain_offer, explanation_of, query_of, result_of
 from trustnode.rpc.conversion import object_of_answer, sender_of
@@ -32,6 +33,8 @@ LINES: Final = 64
 """Feed lines in one answer."""
 ANSWER_BYTES: Final = 1024 * 1024
 """Documents in one answer; a single line may pass it."""
+EARLIER: Final = 16
+"""Versions of a card that one call may bring before the newest."""
 NONCE_BYTES: Final = range(8, 33)
 
 
@@ -90,17 +93,34 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
 
 
 async def _applied(venue: Venue, call: Call, request: pb.ApplyPeeringRequest) -> pb.ApplyPeeringResponse:
-    card = document_from_proto(request.card)
+    versions = in_order([document_from_proto(one) for one in (*request.earlier_cards[:EARLIER], request.card)])
     # An applicant shows the certificate that our own card file carries; for whom it speaks, the card says.
+    card = versions[-1]
     domain = decode(card, Card).trust_domain if call.audience == "APPLICANT" else call.caller.trust_domain
-    agreement = document_from_proto(request.peer_agreement)
-    answer = await peering.receive_application(venue, domain, card, agreement)
+    if request.HasField("peer_agreement"):
+        agreement = document_from_proto(request.peer_agreement)
+        named = decode(agreement, PeerAgreement).cards
+        card = next((one for one in versions if one.digest in named), card)
+        answer = await peering.receive_application(venue, domain, card, agreement)
+    else:
+        answer = await _introduced(venue, domain, versions)
     own = venue.keyring.cards[venue.domain].document
     held = await venue.store.read(lambda view: view.document(answer.document)) if answer.state in SIGNED else None
     return pb.ApplyPeeringResponse(
         peering=object_of_answer(answer), card=document_to_proto(own),
         peer_agreement=document_to_proto(held) if held else None,
     )  # fmt: skip
+
+
+async def _introduced(venue: Venue, domain: str, versions: Sequence[Document]) -> Answer:
+    """A peer whose certificates we do not know any more hands over its newer cards; their roots are what counts."""
+    if any(decode(one, Card).trust_domain != domain for one in versions):
+        raise error("IDENTITY_WRONG_DOMAIN", "a venue hands over its own cards")
+    await follow_cards(venue, versions)
+    state = await venue.store.read(lambda view: peering.find(view, domain))
+    if state is None:
+        raise error("NOT_FOUND", f"no peering with {domain}")
+    return Answer.of(state)
 
 
 async def _explained(venue: Venue, call: Call, request: pb.PeerServiceExplainAccessRequest) -> access_pb2.Explanation:

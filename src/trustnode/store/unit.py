@@ -226,12 +226,13 @@ class View(CheckpointReader):
         """Peers for whom something waits."""
         return [row[0] for row in self._db.execute("select distinct peer from outbox order by peer")]
 
-    def outbox(self, peer: str, *, limit: int = 256) -> list[OutboxLine]:
-        """The oldest waiting line of each object for a peer: those that may be delivered now, in any order."""
+    def outbox(self, peer: str, *, object: str = "", limit: int = 256) -> list[OutboxLine]:
+        """The oldest waiting line of each object for a peer, or of one object: those that may be delivered now."""
+        only, values = ("and object = ?", (object,)) if object else ("", ())
         rows = self._db.execute(
             "select id, peer, object, document, supporting, created_at from outbox "
-            "where id in (select min(id) from outbox where peer = ? group by object) order by id limit ?",
-            (peer, limit),
+            f"where id in (select min(id) from outbox where peer = ? {only} group by object) order by id limit ?",
+            (peer, *values, limit),
         ).fetchall()
         return [
             OutboxLine(id, to, object, self._need(digest), self._kept(supporting), created_at)

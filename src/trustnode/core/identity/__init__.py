@@ -32,6 +32,7 @@ from trustnode.core.identity.spiffe import (
     parse_spiffe_id,
     participant_of,
 )
+from trustnode.core.identity.succession import accept_versions, in_order, vouched_over
 
 __all__ = [
     "Bundle",
@@ -46,6 +47,7 @@ __all__ = [
     "SpiffeId",
     "VerifiedChain",
     "accept_card",
+    "accept_versions",
     "bundle_of",
     "caller_of",
     "check_card",
@@ -53,6 +55,7 @@ __all__ = [
     "check_follows",
     "fingerprint",
     "import_bundle",
+    "in_order",
     "log_origin",
     "node_dns",
     "parse_fingerprint",
@@ -61,5 +64,6 @@ __all__ = [
     "participant_of",
     "reverify",
     "vouched",
+    "vouched_over",
     "witness_name",
 ]

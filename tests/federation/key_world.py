@@ -1,0 +1,55 @@
+"""Two venues whose keys and cards are replaced while they work, and what an operator does for it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from trustnode.core.document import Document, Signer, seal
+from trustnode.core.identity import Card, check_card
+from trustnode.core.peering import PeeringState
+from trustnode.keys import load_node_keys, read_card, root_signers, write_card
+from trustnode.keys.cards import draft_card
+from trustnode.node import Node
+from trustnode.testing.network import Network, until
+
+ZJ, GZ = "zj.example", "gz.example"
+
+
+def drafted(node: Node, **changes: Any) -> Card:
+    """The next version as settings and key files have it, with changes a test wants."""
+    who, now = node.config.node, node.venue.clock.now()
+    level: Any = who.level
+    card = draft_card(
+        keys=load_node_keys(node.home, who.trust_domain, now), id=str(uuid.uuid4()), now=now, node_id=who.node_id,
+        level=level, area=who.area, name=who.name, endpoints=(who.listen,), subject=who.subject or None,
+        previous=check_card(read_card(node.home), None), roots=changes.pop("roots", None),
+    )  # fmt: skip
+    return msgspec.structs.replace(card, **changes)
+
+
+def version(node: Node, *signers: Signer, **changes: Any) -> Document:
+    """The next version, signed by the roots in the home or by those given."""
+    return seal(drafted(node, **changes), *(signers or root_signers(node.home)))
+
+
+async def install(node: Node, *signers: Signer, **changes: Any) -> Document:
+    """Make the next version the card of a node, as ``card next`` does."""
+    card = version(node, *signers, **changes)
+    write_card(node.home, card)
+    await node.reload()
+    return card
+
+
+async def holds(network: Network, at: str, card: Document) -> None:
+    """Wait until a venue follows a version."""
+    other = msgspec.json.decode(card.payload, type=Card).trust_domain
+
+    async def there() -> bool:
+        state = await network[at].venue.store.read(lambda view: view.get(PeeringState, other))
+        return state is not None and state.card == card.digest
+
+    await until(there)
+    assert network[at].venue.keyring.cards[other].digest == card.digest

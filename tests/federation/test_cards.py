@@ -1,0 +1,166 @@
+"""Versions of cards between two venues: followed by themselves, in order, and never back."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from federation.key_world import GZ, ZJ, holds, install, version
+
+from trustnode.app import peering
+from trustnode.app.cards import CONFLICT_PREFIX, follow_cards
+from trustnode.app.submission import submit
+from trustnode.app.venue import Sender
+from trustnode.core.document import cosign
+from trustnode.core.identity import RootKeys, check_card, fingerprint
+from trustnode.core.identity.card import CardKey
+from trustnode.core.peering import PeeringState
+from trustnode.errors import TrustnodeError
+from trustnode.keys import Credential, FileSigner, root_signers, write_card
+from trustnode.testing.network import Network
+from trustnode.wire.channel import Target, VenueChannel
+from trustnode.wire.peer import Peer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def network(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
+    async with Network(tmp_path_factory.mktemp("cards")) as made:
+        await made.start(ZJ)
+        await made.start(GZ, area="5200", subject="915200000000000001")
+        await made.peer(ZJ, GZ)
+        yield made
+
+
+async def refused(awaitable) -> TrustnodeError:
+    with pytest.raises(TrustnodeError) as caught:
+        await awaitable
+    return caught.value
+
+
+async def peering_of(network: Network, at: str, other: str) -> PeeringState:
+    return await network[at].venue.store.read(lambda view: view.get(PeeringState, other))
+
+
+async def amendments(network: Network, at: str, other: str) -> int:
+    entries = await network[at].venue.store.read(lambda view: view.evidence.chain("peer", other))
+    return sum(b"peer.amend" in entry.statement for entry in entries)
+
+
+async def test_a_new_version_reaches_the_peer_by_itself(network) -> None:
+    card = await install(network[ZJ], name="Zhejiang, renamed")
+    await holds(network, GZ, card)
+    assert (await peering_of(network, GZ, ZJ)).card_version == 2
+
+
+async def test_a_peer_that_was_away_gets_every_version_one_by_one(network) -> None:
+    await network.stop(GZ)
+    cards = [await install(network[ZJ], name=f"Zhejiang {number}") for number in range(3)]
+    await network.start(GZ)
+    await holds(network, GZ, cards[-1])
+    held = [one.digest for one in network[GZ].venue.keyring.versions(ZJ)]
+    assert held[-3:] == [card.digest for card in cards]
+    assert await amendments(network, GZ, ZJ) == len(held) - 1
+
+
+async def test_versions_installed_while_the_node_was_down_are_all_told(network) -> None:
+    node = network[ZJ]
+    await network.stop(ZJ)
+    before = await amendments(network, GZ, ZJ)
+    for name in ("first", "second"):
+        card = version(node, name=name)
+        write_card(node.home, card)
+    await network.start(ZJ)
+    await holds(network, GZ, card)
+    assert await amendments(network, GZ, ZJ) == before + 2
+
+
+def applicant_at(network: Network, domain: str) -> Peer:
+    """A caller with the certificate that a venue's card file carries for strangers."""
+    node = network[domain]
+    key, chain = ((node.home / "keys" / f"apply.{kind}").read_bytes() for kind in ("key", "pem"))
+    target = Target(domain, (f"127.0.0.1:{node.port}",), node.trust.state.bundles[domain].pem)
+    return Peer(VenueChannel(target, Credential(key, chain)))
+
+
+async def test_earlier_cards_fill_the_gap_when_no_certificate_is_known_any_more(network, tmp_path: Path) -> None:
+    node = network[ZJ]
+    await network.stop(ZJ)
+    first = version(node, name="missed")
+    write_card(node.home, first)
+    second = version(node, name="newest")
+    write_card(node.home, second)
+    caller = applicant_at(network, GZ)
+    missing = await refused(caller.apply(second, timeout_s=10))
+    assert missing.reason == "STALE_VERSION"
+    answer = await caller.apply(second, None, [first], timeout_s=10)
+    await caller.channel.aclose()
+    assert answer.card.digest == network[GZ].venue.keyring.cards[GZ].digest
+    await holds(network, GZ, second)
+    assert await follow_cards(network[GZ].venue, [first, second]) == ()
+    await network.start(ZJ)
+
+
+async def test_x6_cards_that_do_not_follow_are_refused_and_a_fork_is_kept_with_an_alarm(network) -> None:
+    gz, zj = network[GZ], network[ZJ]
+    held = gz.venue.keyring.cards[ZJ]
+    old_root, other_root = root_signers(zj.home)[0], FileSigner.generate()
+    roots = RootKeys(1, (other_root.public.hex(),))
+    twice = CardKey("log", held.value.keys[0].public, held.value.time, held.value.expires)
+    of_gz = CardKey("evidence", gz.venue.evidence.public.hex(), held.value.time, held.value.expires)
+    hostile = {
+        "skipped version": (version(zj, version=held.value.version + 2), "STALE_VERSION"),
+        "old roots only": (version(zj, old_root, root=roots), "SIGNATURE_INVALID"),
+        "new roots only": (version(zj, other_root, root=roots), "SIGNATURE_INVALID"),
+        "a key that stands twice": (version(zj, keys=(*held.value.keys, twice)), "DUPLICATE"),
+        "a key of another venue": (version(zj, keys=(*held.value.keys, of_gz)), "DUPLICATE"),
+        "rollback": (gz.venue.keyring.versions(ZJ)[0].document, "CARD_ROLLBACK"),
+    }
+    for name, (card, reason) in hostile.items():
+        assert (await refused(submit(gz.venue, Sender("PEER", ZJ), card))).reason == reason, name
+    await gz.refresh_trust()
+    assert not any(alarm.name == "CARD_CONFLICT" for alarm in gz.status().alarms)
+    fork = version(zj, version=held.value.version, previous=held.value.previous, name="another history")
+    assert (await refused(submit(gz.venue, Sender("PEER", ZJ), fork))).reason == "CARD_ROLLBACK"
+    kept, note = await gz.venue.store.read(
+        lambda view: (view.document(fork.digest), view.setting(CONFLICT_PREFIX + ZJ))
+    )
+    assert kept is not None
+    assert held.digest in note
+    assert gz.venue.keyring.cards[ZJ].digest == held.digest
+    await gz.refresh_trust()
+    assert any(alarm.name == "CARD_CONFLICT" for alarm in gz.status().alarms)
+
+
+async def test_x6_a_key_that_an_older_card_gave_another_use_is_refused(network) -> None:
+    gz, zj = network[GZ], network[ZJ]
+    held = gz.venue.keyring.cards[ZJ].value
+    evidence = next(key for key in held.keys if key.use == "evidence")
+    others = tuple(key for key in held.keys if key.use != "evidence")
+    again = CardKey("witness", evidence.public, evidence.not_before, evidence.not_after)
+    fresh = CardKey("evidence", FileSigner.generate().public.hex(), evidence.not_before, evidence.not_after)
+    card = version(zj, keys=(*others, fresh, again))
+    assert (await refused(submit(gz.venue, Sender("PEER", ZJ), card))).reason == "DUPLICATE"
+
+
+async def test_x6_a_fingerprint_of_31_digits_confirms_nobody(network) -> None:
+    card = network[ZJ].venue.keyring.cards[ZJ].document
+    assert (await refused(peering.confirm(network[GZ].venue, ZJ, fingerprint(card)[:-1]))).reason == "FIELD_FORMAT"
+
+
+async def test_two_of_three_new_roots_take_over_by_a_card_that_the_old_root_signed_too(network) -> None:
+    zj = network[ZJ]
+    three = [FileSigner.generate() for _ in range(3)]
+    roots = RootKeys(2, tuple(one.public.hex() for one in three))
+    incomplete = version(zj, *root_signers(zj.home), three[0], roots=roots)
+    with pytest.raises(TrustnodeError):
+        check_card(incomplete, None)
+    card = cosign(incomplete, three[2])
+    write_card(zj.home, card)
+    await zj.reload()
+    await holds(network, GZ, card)
+    with pytest.raises(TrustnodeError) as old:
+        await submit(zj.venue, zj.venue.self_sender, version(zj, *root_signers(zj.home)))
+    assert old.value.reason == "SIGNATURE_INVALID"
+    await holds(network, GZ, await install(zj, three[1], three[2], name="by the new roots"))
