@@ -49,7 +49,7 @@ async def holds(network: Network, at: str, card: Document) -> None:
 
     async def there() -> bool:
         state = await network[at].venue.store.read(lambda view: view.get(PeeringState, other))
-        return state is not None and state.card == card.digest
+        held = network[at].venue.keyring.cards[other].digest
+        return state is not None and state.card == card.digest == held
 
     await until(there)
-    assert network[at].venue.keyring.cards[other].digest == card.digest

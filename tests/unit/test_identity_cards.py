@@ -1,5 +1,7 @@
 """Venue cards: which one speaks for a domain, which may follow which."""
 
+import dataclasses
+
 import msgspec
 import pytest
 
@@ -16,11 +18,13 @@ from trustnode.core.identity import (
     node_dns,
     parse_fingerprint,
     vouched,
+    vouched_over,
     witness_name,
 )
 from trustnode.core.identity.card import CardKey, RootKeys
 from trustnode.errors import TrustnodeError
 from trustnode.keys import Custody, FileSigner, NodeKeys, issue_card
+from trustnode.keys.rotation import Staged
 from trustnode.testing.certificates import Venue
 
 PAYLOADS.setdefault("card", Card)
@@ -187,12 +191,18 @@ def test_a_card_vouches_for_each_use_and_its_roots(keys):
     assert bundle_of(card, NOW).roots == (keys.authority.root,)
 
 
-def test_keys_stay_on_the_card_until_they_end(keys, tmp_path):
+def test_a_card_lists_the_key_in_use_and_the_next_one_and_drops_the_one_before(keys, tmp_path):
     first = check_card(make(keys), NOW)
-    rotated = NodeKeys(keys.authority, FileSigner.generate(), keys.log, keys.witness, Custody(tmp_path))
-    second = check_card(make(rotated, first), NOW).value
-    assert {key.raw for key in vouched(second)["evidence"]} == {keys.evidence.public, rotated.evidence.public}
-    assert second.bundle == first.value.bundle
+    new = FileSigner.generate()
+    published = dataclasses.replace(keys, staged=Staged(next={"evidence": new}))
+    second = check_card(make(published, first), NOW)
+    assert {key.raw for key in vouched(second.value)["evidence"]} == {keys.evidence.public, new.public}
+    rotated = NodeKeys(keys.authority, new, keys.log, keys.witness, Custody(tmp_path))
+    third = check_card(make(rotated, second), clock.shift(NOW, 60))
+    assert [key.raw for key in vouched(third.value)["evidence"]] == [new.public]
+    over = vouched_over([first.value, second.value, third.value])["evidence"]
+    assert [key.raw for key in over] == [new.public, keys.evidence.public]
+    assert over[1].not_after == third.value.time
 
 
 def test_a_fingerprint_is_eight_groups_over_the_whole_card(keys):
