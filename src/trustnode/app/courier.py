@@ -7,12 +7,12 @@ channel (``wire``). The event id makes repetition harmless, so a crash at any mo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from trustnode.app.cards import CARD_LINES
 from trustnode.app.venue import Venue, log
 from trustnode.errors import TrustnodeError
-from trustnode.store.unit import OutboxLine, View
+from trustnode.store.unit import OutboxLine
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -55,7 +55,7 @@ class Courier:
         wake, pause = self._wake[peer], FIRST_PAUSE_S
         while True:
             wake.clear()
-            lines = await self._venue.store.read(_next_lines(peer))
+            lines = await self._venue.store.due(peer, first=CARD_LINES, limit=AT_ONCE)
             if not lines:
                 await wake.wait()
                 continue
@@ -90,13 +90,3 @@ class Courier:
             )  # fmt: skip
         await self._venue.store.delivered(line.id)
         return True
-
-
-def _next_lines(peer: str) -> Callable[[View], list[OutboxLine]]:
-    """Query: what may be delivered now. A version of our card goes alone and first: what follows may need its keys."""
-
-    def query(view: View) -> list[OutboxLine]:
-        card = view.outbox(peer, object=CARD_LINES, limit=1)
-        return card or view.outbox(peer, limit=AT_ONCE)
-
-    return query

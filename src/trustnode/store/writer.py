@@ -193,9 +193,17 @@ class Store:
         """Run a query in a reader thread, over one snapshot."""
         return await self._loop.run_in_executor(self._readers, self._read, query)
 
-    async def due(self, peer: str, *, limit: int = 256) -> list[OutboxLine]:
-        """For the courier: the oldest waiting line of each object for a peer."""
-        return await self.read(lambda view: view.outbox(peer, limit=limit))
+    async def due(self, peer: str, *, first: str = "", limit: int = 256) -> list[OutboxLine]:
+        """For the courier: the oldest waiting line of each object for a peer.
+
+        While anything of the object ``first`` waits, that line alone: what follows may need it.
+        """
+
+        def query(view: View) -> list[OutboxLine]:
+            alone = view.outbox(peer, object=first, limit=1) if first else []
+            return alone or view.outbox(peer, limit=limit)
+
+        return await self.read(query)
 
     async def check(self) -> list[Difference]:
         """Verify everything that can be verified (``store.check``); empty: nothing differs."""
