@@ -27,6 +27,7 @@ from cryptography import x509
 from trustnode import config as settings
 from trustnode.app import access, catalog, status, trust
 from trustnode.app import act as _act  # noqa: F401 (registers its handler at the door)
+from trustnode.app.cosigning import Cosigning
 from trustnode.app.courier import Courier
 from trustnode.app.follower import Follower
 from trustnode.app.keyring import KeyRing
@@ -206,6 +207,7 @@ class Node:
     follower: Follower
     timers: Timers
     publisher: Publisher
+    cosigning: Cosigning
     changes: Changes
     health: Health
     credential: Credential
@@ -226,7 +228,7 @@ class Node:
         self.server = Server(
             methods=method_table(
                 self.venue, running=self, changes=self.changes, follower=self.follower, health=self.health,
-                publisher=self.publisher,
+                publisher=self.publisher, cosigning=self.cosigning,
             ),
             trust=self.trust, credential=self.credential, limits=self.config.limits, now=self.venue.clock.now,
             log_requests=self.config.log.requests, on_refused=self.on_refused,
@@ -289,6 +291,7 @@ class Node:
                 self.timers.run(),
                 self.publisher.run(),
                 self.mirrors.run(),
+                self.cosigning.run(),
                 self.venue.streams.recheck_forever(),
                 self._publish_listings(),
                 self._follow_trust(),
@@ -316,6 +319,7 @@ class Node:
             self._trust_changed.clear()
             await self.refresh_trust()
             await self.follower.refresh()
+            await self.cosigning.refresh()
 
     def trust_changed(self) -> None:
         """Cards changed: roots, channels and followings are to be looked at."""
@@ -562,8 +566,8 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
     identity = Identity(node.trust_domain, node.node_id, node.level, node.area, node.subject, node.name)
     venue = Venue(
         identity=identity, clock=ticking, store=store, keyring=KeyRing(), evidence=keys.evidence, log_key=keys.log,
-        custody=keys.custody, issuer=Certificates(keys.authority, ticking), engine=engine, peers=peers,
-        streams=Streams(), mask_secret=read_secret(home / "keys" / MASK_KEY_FILE),
+        witness_key=keys.witness, custody=keys.custody, issuer=Certificates(keys.authority, ticking), engine=engine,
+        peers=peers, streams=Streams(), mask_secret=read_secret(home / "keys" / MASK_KEY_FILE),
     )  # fmt: skip
     venue.keyring.add_card(card, [check_card(one, None) for one in earlier_cards(home)])
     own = TrustState(own=identity.domain, bundles={identity.domain: bundle_of(card.value, now)})
@@ -583,10 +587,11 @@ async def _connect(
     home: Path, config: settings.Config, venue: Venue, keys: NodeKeys, credential: Credential, trusted: Trust
 ) -> Node:
     """Join the parts: what follows a commit, what a method calls, what is trusted from before."""
+    publisher = Publisher(venue)
     node = Node(
         home=home, config=config, venue=venue, keys=keys, trust=trusted, credential=credential, courier=Courier(venue),
-        follower=Follower(venue), timers=Timers(venue), publisher=Publisher(venue), changes=Changes(), health=Health(),
-        started_at=venue.clock.now(),
+        follower=Follower(venue), timers=Timers(venue), publisher=publisher,
+        cosigning=Cosigning(venue, publisher), changes=Changes(), health=Health(), started_at=venue.clock.now(),
     )  # fmt: skip
     venue.store.on_commit, venue.store.on_fatal = node.on_commit, node.on_fatal
     venue.on_trust_change, venue.streams.age_s = node.trust_changed, node.follower.age_s
@@ -594,6 +599,7 @@ async def _connect(
     venue.streams.max_age_s, venue.streams.abort_age_s = config.peers.max_age_s, config.peers.abort_age_s
     trust.load_keyring(venue, await venue.store.read(trust.known))
     await node.refresh_trust()
+    await node.cosigning.compare_at_start()
     if not venue.read_only:
         await submit(venue, venue.self_sender, venue.keyring.cards[venue.domain].document)
     return node

@@ -24,6 +24,7 @@ SERVICES = {
         "FollowFeed",
         "ExplainAccess",
         "Read",
+        "AddCheckpoint",
         "MirrorLog",
         "GetMirroredLog",
         "GetConcerningDocuments",
@@ -38,6 +39,8 @@ SERVICES = {
         "DrainNode",
         "CheckStore",
         "BackupStore",
+        "ListWitnesses",
+        "ListForks",
     },
 }
 FIELD_STARTS = ("Required", "Optional.", "Output only.")

@@ -1,26 +1,32 @@
 """The publisher: signs the committed head of the log, never ahead of the commit.
 
-Decides: the order (head record on the disk, then the signature), that a store which is behind its record signs nothing.
-Leaves to others: the log itself (``store``), who may see what (``evidence``). Source: evidence-log 5, 9; DESIGN 3.3.
+Decides: the order (head record on the disk, then the signature, then the note in the store), that a size which was
+signed before is shown with the note of then, that a store which is behind its record signs nothing. Leaves to others:
+the log itself (``store``), cosignatures (``cosigning``), who may see what (``evidence``). Source: evidence-log 5, 9;
+DESIGN 3.3.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from trustnode.app.venue import Venue, log
+from trustnode.core.evidence import note as notes
 from trustnode.core.evidence.checkpoint import Checkpoint, sign_checkpoint
+from trustnode.core.evidence.witness import open_own
 from trustnode.core.identity import log_origin
 from trustnode.errors import TrustnodeError, error
+from trustnode.store.checkpoints import KeptCheckpoint
 
 PUBLISH_S: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Published:
-    """A checkpoint that was signed, as a note."""
+    """A checkpoint that was signed, as a note with the cosignatures gathered so far."""
 
     checkpoint: Checkpoint
     note: bytes
@@ -32,6 +38,8 @@ class Publisher:
 
     venue: Venue
     newest: Published | None = None
+    on_published: Callable[[], None] = lambda: None
+    """Called after a new size was signed."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
@@ -55,10 +63,32 @@ class Publisher:
         async with self._lock:
             if self.newest is None or self.newest.checkpoint.size != self.venue.store.head().size:
                 self.newest = await self._sign()
+                self.on_published()
             return self.newest
+
+    def cosigned(self, size: int, note: bytes) -> None:
+        """Show the note of a size with more cosignatures from now on."""
+        if self.newest is not None and self.newest.checkpoint.size == size:
+            self.newest = Published(self.newest.checkpoint, note)
 
     async def _sign(self) -> Published:
         record = await asyncio.to_thread(self.venue.store.record_head)
         checkpoint = Checkpoint(log_origin(self.venue.domain), record.size, bytes.fromhex(record.root))
+        kept = await self.venue.store.read(lambda view: view.checkpoint_of(record.size))
+        if kept is not None and kept.root != checkpoint.root:
+            self.venue.halt(f"size {kept.size} of the log was signed with another root before")
+            raise error("READ_ONLY", self.venue.read_only)
+        if kept is not None and self._carries_our_signature(kept):
+            return Published(checkpoint, kept.note)
         key = self.venue.log_key
-        return Published(checkpoint, sign_checkpoint(checkpoint, key.public, key.sign))
+        note = sign_checkpoint(checkpoint, key.public, key.sign)
+        await self._keep(KeptCheckpoint(checkpoint.size, checkpoint.root, self.venue.clock.now(), note))
+        return Published(checkpoint, note)
+
+    def _carries_our_signature(self, kept: KeptCheckpoint) -> bool:
+        key = notes.VerifierKey(log_origin(self.venue.domain), notes.ED25519, self.venue.log_key.public)
+        opened = open_own(kept.note, (key,))
+        return opened is not None and opened.head == (kept.size, kept.root)
+
+    async def _keep(self, kept: KeptCheckpoint) -> None:
+        await self.venue.store.write(lambda tx: tx.keep_checkpoint(kept), event_id="", returns=type(None))

@@ -10,11 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from trustnode.app.cosigning import SILENT_S, Standing
 from trustnode.app.venue import Venue
 from trustnode.core.access import AccessState
 from trustnode.core.contract import AgreementState
+from trustnode.core.identity import log_origin
 from trustnode.core.peering import PeeringState
+from trustnode.store.checkpoints import Fork
 from trustnode.store.unit import View
+
+MAX_FORK_ALARMS = 16
 
 
 class Alarm(NamedTuple):
@@ -64,6 +69,7 @@ class Counted(NamedTuple):
     refused: int
     rows: int
     peers: tuple[PeerFacts, ...]
+    forks: tuple[Fork, ...]
 
 
 def counted(view: View, venue: Venue) -> Counted:
@@ -79,6 +85,7 @@ def counted(view: View, venue: Venue) -> Counted:
         refused=venue.refusals.get(day, 0),
         rows=sum(a.rows for a in served),
         peers=tuple(_peer(view, peer) for peer in peers),
+        forks=tuple(view.forks(limit=MAX_FORK_ALARMS)),
     )
 
 
@@ -106,7 +113,8 @@ def alarms(
     """Everything that is wrong now."""
     found: list[Alarm] = []
     if venue.read_only:
-        found.append(Alarm("READ_ONLY", venue.read_only, "Do not start it elsewhere; restore or recover the log."))
+        way_on = venue.way_on or "Do not start it elsewhere; restore or recover the log."
+        found.append(Alarm("READ_ONLY", venue.read_only, way_on))
     if root_keys:
         names = ", ".join(path.name for path in root_keys)
         verb = "is" if len(root_keys) == 1 else "are"
@@ -129,3 +137,33 @@ def alarms(
         for name in peers_silent
     ]
     return tuple(found)
+
+
+def log_alarms(forks: tuple[Fork, ...], standings: list[Standing], own: str) -> tuple[Alarm, ...]:
+    """What is wrong with logs: forks, witnesses that claim or that are silent."""
+    found = [_fork(one, own) for one in forks]
+    found += [
+        Alarm("WITNESS_CLAIM", one.hostile, f"Ask its operator: {one.domain}") for one in standings if one.hostile
+    ]
+    found += [
+        Alarm(
+            "WITNESS_SILENT",
+            f"{one.domain} is {round(one.behind_s)} s behind as a witness: {one.problem or 'it does not answer'}",
+            f"Look at the way there: trustnode peer test {one.domain}",
+        )
+        for one in standings
+        if one.behind_s > SILENT_S and not one.hostile
+    ]
+    return tuple(found)
+
+
+def _fork(fork: Fork, own: str) -> Alarm:
+    step = "Keep the proof: trustnode log forks -o FILE"
+    domain = fork.origin.rpartition("/")[0]
+    if fork.origin != log_origin(own):
+        step += f"; then: trustnode peer suspend {domain} --reason TEXT"
+    if fork.proven:
+        message = f"{fork.origin} has two histories: both are signed, at entry {fork.size:,}"
+    else:
+        message = f"{fork.origin} was shown at entry {fork.size:,} with a proof that fails; nothing is proven yet"
+    return Alarm("LOG_FORK", message, step, fork.time)

@@ -132,6 +132,8 @@ class Venue:
     keyring: KeyRing
     evidence: Signer
     log_key: Signer
+    witness_key: Signer
+    """Signs cosignatures of other logs, never our own."""
     custody: Custodian
     issuer: Issuer
     engine: EnginePool
@@ -145,6 +147,8 @@ class Venue:
     """Entries of our log that each mirror holds by its own word, and when it said so; of this process."""
     issuing: dict[str, asyncio.Lock] = field(default_factory=dict)
     """Requests of the operator that are carried out now, by identifier."""
+    way_on: str = ""
+    """The command that leads out of read-only, where one is known."""
     policies: Policies = field(default_factory=Policies)
     on_trust_change: Callable[[], None] = lambda: None
     """Called when roots or the deny list changed, so that the server takes them over."""
@@ -159,12 +163,14 @@ class Venue:
         """Why nothing may be signed or appended; empty: it may."""
         return self.store.read_only
 
-    def halt(self, reason: str) -> None:
+    def halt(self, reason: str, *, next_step: str = "") -> None:
         """Go on as a reader: nothing is appended, signed or delivered any more, and running streams end.
 
         Args:
             reason: One sentence for the operator; the first one stays.
+            next_step: The command that leads on, where there is one; the first one stays.
         """
+        self.way_on = self.way_on or next_step
         self.store.forbid(reason)
         self.streams.stop_all("READ_ONLY")
         log.critical("read-only", cause=self.read_only)

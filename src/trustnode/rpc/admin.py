@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from trustnode.app import issuing, status
+from trustnode.app.cosigning import Cosigning
 from trustnode.app.submission import submit
 from trustnode.app.venue import Venue
 from trustnode.core import clock, invitation
@@ -19,6 +20,7 @@ from trustnode.core.participant import Invitation, ParticipantState, check_roles
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError, error
 from trustnode.keys.authority import INVITE_LIFE
+from trustnode.rpc import witnessing
 from trustnode.rpc.conversion import object_of_answer, set_time
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.document import produced_by
@@ -53,15 +55,15 @@ class Running(Protocol):
         """What only the process knows."""
 
 
-def methods(venue: Venue, running: Running) -> tuple[Method, ...]:
+def methods(venue: Venue, running: Running, cosigning: Cosigning) -> tuple[Method, ...]:
     """The methods of the service."""
 
     async def get_status(_call: Call, _request: pb.GetStatusRequest) -> pb.GetStatusResponse:
-        return pb.GetStatusResponse(status=await _status(venue, running))
+        return pb.GetStatusResponse(status=await _status(venue, running, cosigning))
 
     async def watch_status(_call: Call, _request: pb.WatchStatusRequest) -> AsyncIterator[pb.WatchStatusResponse]:
         while True:
-            yield pb.WatchStatusResponse(status=await _status(venue, running))
+            yield pb.WatchStatusResponse(status=await _status(venue, running, cosigning))
             await asyncio.sleep(STATUS_S)
 
     async def issue(_call: Call, request: pb.IssueDocumentRequest) -> pb.IssueDocumentResponse:
@@ -116,8 +118,8 @@ def methods(venue: Venue, running: Running) -> tuple[Method, ...]:
     )  # fmt: skip
 
 
-async def _status(venue: Venue, running: Running) -> admin_pb2.NodeStatus:
-    facts = running.status()
+async def _status(venue: Venue, running: Running, cosigning: Cosigning) -> admin_pb2.NodeStatus:
+    facts, standings = running.status(), await cosigning.standings()
     found = await venue.store.read(lambda view: status.counted(view, venue))
     message = admin_pb2.NodeStatus(
         trust_domain=venue.domain, name=venue.identity.name, level=venue.identity.level, area=venue.identity.area,
@@ -130,10 +132,11 @@ async def _status(venue: Venue, running: Running) -> admin_pb2.NodeStatus:
     set_time(message.authority_not_after, facts.authority_not_after)
     set_time(message.now, venue.clock.now())
     message.log.entries, message.log.signed = venue.store.head().size, facts.signed
+    witnessing.add_standings(message.log.cosignatures, standings)
     today = message.today
     today.contracts, today.reads, today.refused, today.rows = found.contracts, found.reads, found.refused, found.rows
     today.streams = len(venue.streams)
-    for alarm in facts.alarms:
+    for alarm in (*status.log_alarms(found.forks, standings, venue.domain), *facts.alarms):
         shown = message.alarms.add(name=alarm.name, message=alarm.message, next_step=alarm.next_step)
         set_time(shown.since, alarm.since)
     for peer in found.peers:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from trustnode.app import access, explain, peering, reading
+from trustnode.app import access, explain, peering, reading, witness
 from trustnode.app.cards import follow_cards
 from trustnode.app.submission import Answer, submit
 from trustnode.app.venue import Venue
@@ -67,6 +67,10 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
         answer = await access.read(venue, sender_of(call, venue), ticket_from_bytes(request.ticket))
         return pb.PeerServiceReadResponse(result=result_of(answer))
 
+    async def add_checkpoint(call: Call, request: pb.AddCheckpointRequest) -> pb.AddCheckpointResponse:
+        answer = await witness.add_checkpoint(venue, request.body, source=call.caller.trust_domain)
+        return pb.AddCheckpointResponse(**answer._asdict())
+
     peer = only("PEER")
     return (
         Method(
@@ -88,6 +92,10 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
         Method(
             name=SERVICE + "Read", request=pb.PeerServiceReadRequest, response=pb.PeerServiceReadResponse, handler=read,
             audiences=peer,
+        ),
+        Method(
+            name=SERVICE + "AddCheckpoint", request=pb.AddCheckpointRequest, response=pb.AddCheckpointResponse,
+            handler=add_checkpoint, audiences=peer,
         ),
     )  # fmt: skip
 

@@ -72,8 +72,11 @@ class CheckpointReader:
 
     def newest_checkpoint(self) -> KeptCheckpoint | None:
         """The largest head that we signed; None before the first."""
-        row = self._db.execute(_CHECKPOINT + "order by size desc limit 1").fetchone()
-        return KeptCheckpoint(*row) if row else None
+        return next(iter(self.newest_checkpoints(1)), None)
+
+    def newest_checkpoints(self, limit: int) -> list[KeptCheckpoint]:
+        """The largest heads that we signed, the newest first."""
+        return [KeptCheckpoint(*row) for row in self._db.execute(_CHECKPOINT + "order by size desc limit ?", (limit,))]
 
     def checkpoint_of(self, size: int) -> KeptCheckpoint | None:
         """The head of exactly ``size`` entries; None where none was signed."""

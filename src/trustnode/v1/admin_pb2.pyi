@@ -93,12 +93,48 @@ class MirrorStatus(_message.Message):
     def __init__(self, trust_domain: _Optional[str] = ..., size: _Optional[int] = ..., seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Cosignature(_message.Message):
-    __slots__ = ("witness", "size")
+    __slots__ = ("witness", "size", "behind", "problem")
     WITNESS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     witness: str
     size: int
-    def __init__(self, witness: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    behind: _duration_pb2.Duration
+    problem: str
+    def __init__(self, witness: _Optional[str] = ..., size: _Optional[int] = ..., behind: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class WitnessedLog(_message.Message):
+    __slots__ = ("origin", "size", "time")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    origin: str
+    size: int
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, origin: _Optional[str] = ..., size: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class LogFork(_message.Message):
+    __slots__ = ("origin", "size", "held", "shown", "proof", "hashes", "proven", "source", "time")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    PROVEN_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    origin: str
+    size: int
+    held: bytes
+    shown: bytes
+    proof: _containers.RepeatedScalarFieldContainer[bytes]
+    hashes: bytes
+    proven: bool
+    source: str
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, origin: _Optional[str] = ..., size: _Optional[int] = ..., held: _Optional[bytes] = ..., shown: _Optional[bytes] = ..., proof: _Optional[_Iterable[bytes]] = ..., hashes: _Optional[bytes] = ..., proven: _Optional[bool] = ..., source: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
     __slots__ = ("trust_domain", "relation", "state", "round_trip", "silent_since", "card_version", "outbox", "control_seq", "catalog_seq")

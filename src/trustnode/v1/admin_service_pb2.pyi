@@ -145,3 +145,25 @@ class BackupStoreResponse(_message.Message):
     sha256: bytes
     entries: int
     def __init__(self, size_bytes: _Optional[int] = ..., sha256: _Optional[bytes] = ..., entries: _Optional[int] = ...) -> None: ...
+
+class ListWitnessesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListWitnessesResponse(_message.Message):
+    __slots__ = ("witnesses", "logs")
+    WITNESSES_FIELD_NUMBER: _ClassVar[int]
+    LOGS_FIELD_NUMBER: _ClassVar[int]
+    witnesses: _containers.RepeatedCompositeFieldContainer[_admin_pb2.Cosignature]
+    logs: _containers.RepeatedCompositeFieldContainer[_admin_pb2.WitnessedLog]
+    def __init__(self, witnesses: _Optional[_Iterable[_Union[_admin_pb2.Cosignature, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[_admin_pb2.WitnessedLog, _Mapping]]] = ...) -> None: ...
+
+class ListForksRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListForksResponse(_message.Message):
+    __slots__ = ("forks",)
+    FORKS_FIELD_NUMBER: _ClassVar[int]
+    forks: _containers.RepeatedCompositeFieldContainer[_admin_pb2.LogFork]
+    def __init__(self, forks: _Optional[_Iterable[_Union[_admin_pb2.LogFork, _Mapping]]] = ...) -> None: ...

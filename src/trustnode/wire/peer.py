@@ -255,6 +255,15 @@ class ReadAnswer(NamedTuple):
     receipt: Document
 
 
+class CheckpointAnswer(NamedTuple):
+    """What a witness answered; nothing in it is verified."""
+
+    status: int
+    content_type: str
+    body: bytes
+    held: bytes
+
+
 class FeedItem(NamedTuple):
     """One line of a peer's lane."""
 
@@ -346,6 +355,12 @@ class Peer:
         request = peer_service_pb2.PeerServiceReadRequest(ticket=ticket)
         response = peer_service_pb2.PeerServiceReadResponse
         return read_answer((await self._call("Read", request, response, timeout_s)).result)
+
+    async def add_checkpoint(self, body: bytes, *, timeout_s: float) -> CheckpointAnswer:
+        """Ask the node to cosign a checkpoint (``core.evidence.witness``)."""
+        request = peer_service_pb2.AddCheckpointRequest(body=body)
+        answer = await self._call("AddCheckpoint", request, peer_service_pb2.AddCheckpointResponse, timeout_s)
+        return CheckpointAnswer(answer.status, answer.content_type, answer.body, answer.held)
 
     async def check_health(self, *, timeout_s: float) -> None:
         """Ask whether the node serves.

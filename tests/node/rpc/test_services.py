@@ -101,6 +101,7 @@ async def test_every_method_of_the_protos_is_served_with_its_messages(world: Wor
     table: MethodTable = method_table(
         node.venue, running=node, changes=node.changes, follower=node.follower, health=node.health,
         publisher=node.publisher,
+        cosigning=node.cosigning,
     )  # fmt: skip
     modules = (
         access_service_pb2, admin_service_pb2, catalog_service_pb2, document_service_pb2, evidence_service_pb2,
@@ -115,6 +116,7 @@ async def test_flight_serves_reading_and_no_writing(world: World) -> None:
     table = method_table(
         node.venue, running=node, changes=node.changes, follower=node.follower, health=node.health,
         publisher=node.publisher,
+        cosigning=node.cosigning,
     )  # fmt: skip
     names = {method.name.rpartition("/")[2] for method in table if method.name.startswith("/arrow.")}
     assert names == {"DoGet", "GetFlightInfo", "GetSchema", "ListFlights", "ListActions"}

@@ -156,6 +156,44 @@ def line_keys(note: bytes) -> list[tuple[str, bytes]]:
     return [_parse_line(line)[:2] for line in _split(note)[1]]
 
 
+def text_of(note: bytes) -> str:
+    """The text of a note, before anything is believed of it.
+
+    Raises:
+        VerificationFailed: The note is malformed.
+    """
+    return _split(note)[0]
+
+
+def lines_by(note: bytes, keys: Iterable[VerifierKey]) -> list[str]:
+    """The signature lines of these keys on a note, which was verified before; one a key, each with its newline.
+
+    Raises:
+        VerificationFailed: The note is malformed.
+    """
+    known = _by_name_and_id(keys)
+    found: dict[tuple[str, bytes], str] = {}
+    for line in _split(note)[1]:
+        name, identifier, _ = _parse_line(line)
+        if (name, identifier) in known:
+            found.setdefault((name, identifier), f"{line}\n")
+    return list(found.values())
+
+
+def add_lines(note: bytes, lines: Iterable[str]) -> bytes:
+    """Put further signature lines, which were verified, under a note; a line of the same key that is there stays.
+
+    Raises:
+        VerificationFailed: Note or line is malformed, or there would be too many lines.
+    """
+    text, held = _split(note)
+    known = {_parse_line(line)[:2] for line in held}
+    added = [line for line in lines if _parse_line(line.removesuffix("\n"))[:2] not in known]
+    if len(held) + len(added) > MAX_SIGNATURE_LINES:
+        raise _failed("note has too many signatures")
+    return assemble(text, [*(f"{line}\n" for line in held), *added])
+
+
 def encode_base64(data: bytes) -> str:
     """Standard base64 with padding."""
     return base64.b64encode(data).decode()

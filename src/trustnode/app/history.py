@@ -1,0 +1,103 @@
+"""Whether our log is still the one that others have seen: what a witness shows of it, compared with what we hold.
+
+Decides: what counts against us (a note with our own signature, and nothing else) and that we stop then. Leaves to
+others: asking (``cosigning``), the way back (the operator). Source: evidence-log 9, the rows that need a witness.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final, Literal
+
+from trustnode.app.venue import Venue
+from trustnode.app.witness import keep_fork
+from trustnode.core.evidence import note as notes
+from trustnode.core.evidence.checkpoint import SignedCheckpoint
+from trustnode.core.evidence.witness import open_own
+from trustnode.core.identity import log_origin
+from trustnode.errors import TrustnodeError
+from trustnode.store.checkpoints import Fork
+from trustnode.store.unit import View
+
+Verdict = Literal["BEHIND", "AHEAD", "FORK", "UNPROVEN"]
+"""BEHIND: a head of our log as we hold it, of our size at most. AHEAD, FORK: we signed what we do not hold; the node is
+read-only now. UNPROVEN: nothing that we signed was shown, so nothing follows."""
+RECOVER: Final = "trustnode log recover --from "
+
+
+def own_keys(venue: Venue) -> tuple[notes.VerifierKey, ...]:
+    """Every key that ever speaks for our log by our own card; an old one counts against us too."""
+    raw = {key.raw for key in venue.keyring(venue.domain, "log")} | {venue.log_key.public}
+    return tuple(notes.VerifierKey(log_origin(venue.domain), notes.ED25519, one) for one in sorted(raw))
+
+
+async def compare(venue: Venue, domain: str, note: bytes) -> tuple[Verdict, int]:
+    """Compare what a witness shows as the newest head that it cosigned with our store; stop where it is not ours.
+
+    Args:
+        venue: The node.
+        domain: The witness.
+        note: The note that it holds; whatever it is.
+
+    Returns:
+        The verdict, and the size of the head that was shown.
+    """
+    shown = open_own(note, own_keys(venue)) if note else None
+    if shown is None:
+        return "UNPROVEN", 0
+    size, head = shown.head.size, venue.store.head()
+    if size > head.size:
+        venue.halt(
+            f"this store ends at entry {head.size:,}; {domain} has cosigned {size:,}", next_step=f"{RECOVER}{domain}"
+        )
+        return "AHEAD", size
+    root, held = await venue.store.read(lambda view: _ours(view, size))
+    if root == shown.head.root:
+        return "BEHIND", size
+    await _stop(venue, domain, shown, note, held)
+    return "FORK", size
+
+
+def _ours(view: View, size: int) -> tuple[bytes, bytes]:
+    """Root of our log at a size, and the note that we hold of it or of the next larger size."""
+    kept = view.checkpoint_of(size) or next(view.checkpoints_covering(size), None)
+    return view.evidence.root(size), kept.note if kept else b""
+
+
+async def _stop(venue: Venue, domain: str, shown: SignedCheckpoint, note: bytes, held: bytes) -> None:
+    own = open_own(held, own_keys(venue)) if held else None
+    fork = Fork(
+        origin=log_origin(venue.domain), size=shown.head.size, root=shown.head.root, held=held, shown=note, proof=b"",
+        hashes=b"", proven=own is not None and own.head.size == shown.head.size, source=domain, time="",
+    )  # fmt: skip
+    with suppress(TrustnodeError):  # read-only already: the log lines and the alarm still say it
+        await keep_fork(venue, fork)
+    venue.halt(
+        f"{domain} has cosigned another history of this log at entry {shown.head.size:,}",
+        next_step="trustnode log forks -o FILE",
+    )
+
+
+async def compare_stored(venue: Venue) -> bytes:
+    """Compare the newest note in the store with its log; stop where it does not follow.
+
+    Returns:
+        The note, for the witnesses; empty where none carries our signature yet: the publisher signs the committed head.
+    """
+    kept = await venue.store.read(lambda view: view.newest_checkpoint())
+    signed = open_own(kept.note, own_keys(venue)) if kept is not None else None
+    if kept is None or signed is None or signed.head != (kept.size, kept.root):
+        return b""
+    head = venue.store.head()
+    if kept.size > head.size:
+        venue.halt(f"this store ends at entry {head.size:,}; it has signed {kept.size:,}")
+    elif not venue.read_only and not await venue.store.read(lambda view: _has_root(view, kept.size, kept.root)):
+        venue.halt(f"the log is not the one that was signed at entry {kept.size:,}")
+    return kept.note
+
+
+def _has_root(view: View, size: int, root: bytes) -> bool:
+    try:
+        return view.evidence.root(size) == root
+    except TrustnodeError:  # a tile is too narrow
+        return False
