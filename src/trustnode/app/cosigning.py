@@ -145,26 +145,29 @@ class Cosigning:
         except TrustnodeError as problem:
             one.problem = problem.message
             return
-        await self._settle(one, answer)
+        if answer.status == 200 or answer.status in STALE_STATUS:
+            await self._settle(one, answer)
+        else:
+            one.problem = f"{one.domain} answered {answer.status}"
 
     async def _settle(self, one: Witness, answer: CheckpointAnswer) -> int:
         """Compare what a witness holds with what we have; returns the size that it showed."""
         verdict, size = await history.compare(self._venue, one.domain, answer.held)
         one.compared = True
-        if verdict == "UNPROVEN":
-            one.hostile = self._unproven(one, answer)
-        elif verdict == "BEHIND":
-            one.hostile = ""
+        claim = self._claim(one, answer) if verdict in ("UNPROVEN", "BEHIND") else ""
+        if claim and claim != one.hostile:
+            log.warning("unproven claim of a witness", witness=one.domain, claim=claim)
+        one.hostile = claim
         return size
 
-    def _unproven(self, one: Witness, answer: CheckpointAnswer) -> str:
-        """What an answer claims against us without a signature of ours."""
+    def _claim(self, one: Witness, answer: CheckpointAnswer) -> str:
+        """What an answer says against us without a signature of ours that would prove it."""
+        if answer.status == 200:
+            return f"{one.domain} cosigned {one.size:,} before and says that it never saw this log" if one.size else ""
         claimed = protocol.parse_size(answer.body) if answer.content_type == SIZE_TYPE else None
-        if answer.status == 200 and one.size:
-            return f"{one.domain} cosigned {one.size:,} before and says that it never saw this log"
-        if answer.status in STALE_STATUS and claimed is None:
+        if claimed is None:
             return f"{one.domain} says that this log has another history, and shows no signature of ours for it"
-        if claimed is not None and claimed > self._venue.store.head().size:
+        if claimed > self._venue.store.head().size:
             return f"{one.domain} says that it has cosigned {claimed:,}, and shows no signature of ours for it"
         return ""
 
