@@ -4,7 +4,7 @@ import asyncio
 import shutil
 
 import pytest
-from node.app.witness_world import FIN, GZ, ZJ, Shadow, cosigning, world_of
+from node.app.witness_world import FIN, GZ, ZJ, Shadow, cosigning, signers, world_of
 
 from trustnode.app import cosigning as asking
 from trustnode.app import witness
@@ -12,7 +12,7 @@ from trustnode.app.publisher import Publisher
 from trustnode.app.status import log_alarms
 from trustnode.app.witness import WitnessAnswer
 from trustnode.core.evidence.checkpoint import open_checkpoint
-from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, signers
+from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey
 from trustnode.core.evidence.witness import SIZE_TYPE, parse_request
 from trustnode.core.identity import log_origin, witness_name
 from trustnode.errors import TrustnodeError, error

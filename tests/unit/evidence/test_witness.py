@@ -248,10 +248,6 @@ def test_the_note_that_a_witness_keeps_has_the_signature_of_the_log_and_its_own(
     assert witness.cosigned(asked, [v.LOG], v.WITNESS_LINE) == v.CHECKPOINT_NOTE
 
 
-def test_names_on_a_note_are_read_without_keys():
-    assert note.signers(v.CHECKPOINT_NOTE) == [v.ORIGIN, v.WITNESS]
-
-
 def test_a_note_that_is_not_ours_says_nothing_about_us():
     forged = sign_checkpoint(Checkpoint(v.ORIGIN, *HONEST.head(8)), OTHER.public, OTHER.sign)
     assert witness.open_own(forged, [v.LOG]) is None
