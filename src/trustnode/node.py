@@ -34,8 +34,9 @@ from trustnode.app.keyring import KeyRing
 from trustnode.app.mirror import Mirrors
 from trustnode.app.publisher import Publisher
 from trustnode.app.reading import Changes
+from trustnode.app.strangers import Strangers
 from trustnode.app.streams import Streams
-from trustnode.app.submission import record_entry, submit
+from trustnode.app.submission import submit
 from trustnode.app.timers import Timers
 from trustnode.app.venue import Clock, Identity, Venue, log
 from trustnode.core import clock, identifier
@@ -67,7 +68,7 @@ from trustnode.rpc.peer import EARLIER
 from trustnode.rpc.server import Server
 from trustnode.rpc.services import method_table
 from trustnode.store.batch import Commit
-from trustnode.store.unit import RefusalRecord, View
+from trustnode.store.unit import View
 from trustnode.store.writer import Store
 from trustnode.wire.channel import Target, VenueChannel
 from trustnode.wire.peer import Peer, Peers
@@ -223,6 +224,7 @@ class Node:
         self._applications: asyncio.Queue[tuple[str, Document]] = asyncio.Queue()
         self.stopping = asyncio.Event()
         self.conflicts: tuple[str, ...] = ()
+        self.strangers = Strangers(self.venue)
         self.drain_s: float = self.config.node.drain_s
         self.mirrors = Mirrors(self.venue, self.config.mirror.quota_mb << 20)
         self.server = Server(
@@ -231,9 +233,8 @@ class Node:
                 publisher=self.publisher, cosigning=self.cosigning,
             ),
             trust=self.trust, credential=self.credential, limits=self.config.limits, now=self.venue.clock.now,
-            log_requests=self.config.log.requests, on_refused=self.on_refused,
+            log_requests=self.config.log.requests, on_refused=self.strangers.refused,
         )  # fmt: skip
-        self._recording: set[asyncio.Task[None]] = set()
         self.fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.site = _site(self.home, self.config, self.venue, self.publisher) if self.config.web.listen else None
 
@@ -255,21 +256,6 @@ class Node:
                 if state.state == "REVOKED":
                     self.venue.keyring.revoke(state.id, getattr(state, "kid", ""), state.changed_at)
 
-    def on_refused(self, refusal: TrustnodeError) -> None:
-        """An identity was refused: an entry for the first of a kind in a minute, a count for the others."""
-        record = RefusalRecord(
-            object_kind="node", object=self.venue.domain, event="lifecycle.refuse", caller="identity",
-            fields={"reason_code": refusal.reason},
-        )  # fmt: skip
-        # A copy: the caller's own error is on its way to the caller.
-        task = asyncio.ensure_future(self._record(error(refusal.reason, refusal.message), record))
-        self._recording.add(task)
-        task.add_done_callback(self._recording.discard)
-
-    async def _record(self, refusal: TrustnodeError, record: RefusalRecord) -> None:
-        with contextlib.suppress(TrustnodeError):  # a full disk is an alarm of its own
-            await record_entry(self.venue, refusal, record)
-
     def on_fatal(self, problem: BaseException) -> None:
         """The writer is gone, or a background task: the node must not go on without it, so it says so and stops."""
         if not self.fatal.done():
@@ -289,6 +275,7 @@ class Node:
                 self.courier.run(),
                 self.follower.run(),
                 self.timers.run(),
+                self.strangers.run(),
                 self.publisher.run(),
                 self.mirrors.run(),
                 self.cosigning.run(),

@@ -305,7 +305,7 @@ async def record_entry(venue: Venue, refusal: TrustnodeError, record: RefusalRec
     """Append the entry of a refusal that happened outside a unit."""
     refusal.record = record
     day = venue.clock.now()[:10]
-    venue.refusals[day] = venue.refusals.get(day, 0) + 1
+    venue.refusals[day] = venue.refusals.get(day, 0) + record.times
 
     def unit(_tx: Tx) -> Answer:
         raise refusal

@@ -18,19 +18,26 @@ from trustnode.errors import error
 from trustnode.rpc.authentication import Identified
 from trustnode.rpc.methods import COSTS, Method
 
+MESSAGE_BURST_S: Final = 10
 REFUSED_COST: Final = 50
 """What a failed authentication costs its source address: it burns more of our time than a call."""
 
 
+MESSAGE_BURST_S: Final = 10
 class Admission:
     """The counters of one node."""
 
     def __init__(self, limits: Limits, monotonic: Callable[[], float]) -> None:
         self._limits = limits
+        self._monotonic = monotonic
         self._sources = Buckets(limits.source_per_second, limits.source_burst, monotonic)
         self._identities = Buckets(limits.identity_per_second, limits.identity_burst, monotonic)
         self._domains = Buckets(limits.domain_per_second, limits.domain_burst, monotonic)
         self._open: Counter[tuple[str, str]] = Counter()
+
+    def allowance(self, method: Method) -> Allowance:
+        """The allowance of a new call."""
+        return Allowance(method, self._monotonic)
 
     def arrive(self, source: str) -> None:
         """Count a call of a source address, before anybody is authenticated.

@@ -241,7 +241,9 @@ class Dispatcher(grpc.GenericRpcHandler):
         return _decode(method, raw, progress)
 
     async def _requests(self, method: Method, context: Context, progress: _Progress) -> AsyncIterator[Message]:
+        allowance = self._admission.allowance(method)
         while (raw := await context.read()) is not aio.EOF:
+            allowance.take(len(raw))
             yield _decode(method, raw, progress)
 
     # --- log ----------------------------------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ class Method:
     server_streaming: bool = False
     max_request_bytes: int = 1024 * 1024
     """Longest request message; the server's own limit is the upper bound."""
+    max_call_bytes: int = 1024 * 1024
+    """All messages of a stream of requests together; without it small ones add up to any size."""
+    messages_per_s: int = 20
+    """Messages that a stream of requests may bring in the long run; ten seconds' worth at once."""
 
     def __post_init__(self) -> None:
         """Refuse a record that would open or close too much."""

@@ -48,13 +48,13 @@ class Refusals:
         before = self._counts.get(key)
         if before is None:
             log(_with_reason(record, refusal.reason))
-            self._counts[key] = _Count(record, 0, same_object=True)
+            self._counts[key] = _Count(record, record.times - 1, same_object=True)
             return
         same = before.same_object and (record.object_kind, record.object) == (
             before.first.object_kind,
             before.first.object,
         )
-        self._counts[key] = _Count(before.first, before.more + 1, same)
+        self._counts[key] = _Count(before.first, before.more + record.times, same)
 
     def turn(self, now: str, log: Log) -> None:
         """Log the counts of a minute that is over.

@@ -106,6 +106,8 @@ class RefusalRecord(msgspec.Struct, frozen=True, kw_only=True):
     caller: str = ""
     """Who was refused; empty: the ``actor`` of the fields."""
     fields: Mapping[str, Any] = {}
+    times: int = 1
+    """How many refusals this stands for, where they were counted before."""
 
 
 def line_digest(previous: str, seq: int, digests: Iterable[str]) -> str:

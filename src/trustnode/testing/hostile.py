@@ -80,6 +80,7 @@ class RawConnection:
         self._authority = authority
         self._encoder = Encoder()
         self._decoder = Decoder()
+        self._window = self._stream_window = 65535
 
     def send(self, *frames: Frame) -> None:
         """Queue frames for sending."""
@@ -99,7 +100,7 @@ class RawConnection:
             "te": "trailers",
             "content-type": "application/grpc",
         }
-        return self._encoder.encode([*pairs.items(), *more])
+        return self._encoder.encode([*pairs.items(), *more], huffman=False)
 
     def headers(self, stream: int, path: str, more: Pairs = ()) -> HeadersFrame:
         """The HEADERS frame that begins a call."""
@@ -133,7 +134,31 @@ class RawConnection:
             frame.parse_body(memoryview(await self.reader.readexactly(length)))
         except (asyncio.IncompleteReadError, ssl.SSLError, OSError) as closed:
             raise ConnectionError("the other side closed the connection") from closed
+        if isinstance(frame, SettingsFrame):
+            self._stream_window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._stream_window)
+        if isinstance(frame, WindowUpdateFrame) and not frame.stream_id:
+            self._window += frame.window_increment
         return frame
+
+    async def upload(self, stream: int, data: bytes) -> None:
+        """Send the bytes of one call as fast as the other side's windows allow.
+
+        Raises:
+            ConnectionError: It ended the call, or closed the connection.
+        """
+        left = self._stream_window
+        for at in range(0, len(data), MAX_FRAME_BYTES):
+            part = data[at : at + MAX_FRAME_BYTES]
+            while min(left, self._window) < len(part):
+                frame = await self.frame()
+                if frame.stream_id == stream and isinstance(frame, WindowUpdateFrame):
+                    left += frame.window_increment
+                elif frame.stream_id == stream:
+                    raise ConnectionError("the other side ended the call")
+            left -= len(part)
+            self._window -= len(part)
+            self.send(DataFrame(stream, part))
+            await self.flush()
 
     async def trailers(self, stream: int) -> dict[str, str]:
         """Read until a call has ended; its trailers.

@@ -347,7 +347,7 @@ async def record_denial(venue: Venue, sender: Sender, ticket: Ticket, refusal: T
         state = await venue.store.read(lambda view: view.get(AgreementState, value.agreement))
         party = state is not None and state.consumer == value.consumer and refusal.reason != "NOT_FOUND"
     except TrustnodeError:
-        value, party = None, False
+        value, state, party = None, None, False
     fields: dict[str, Any] = {"reason_code": refusal.reason, "decision": "DENY", "documents": (ticket.request.digest,)}
     if value is not None:
         fields |= {"access_id": value.id}
@@ -355,7 +355,8 @@ async def record_denial(venue: Venue, sender: Sender, ticket: Ticket, refusal: T
         object_kind="agreement" if party and value else "node",
         object=value.agreement if party and value else venue.domain,
         event="access.deny",
-        caller=f"{sender.name}/{value.agreement if value else ''}",
+        # An agreement that the caller made up is no key of its own: it would buy an entry for each name.
+        caller=f"{sender.name}/{state.id if state else ''}",
         fields=fields | {"actor": pseudonym(sender.name)},
     )
     await record_entry(venue, refusal, record)
