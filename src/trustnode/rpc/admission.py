@@ -23,7 +23,26 @@ REFUSED_COST: Final = 50
 """What a failed authentication costs its source address: it burns more of our time than a call."""
 
 
-MESSAGE_BURST_S: Final = 10
+class Allowance:
+    """What the messages of one call may come to."""
+
+    def __init__(self, method: Method, monotonic: Callable[[], float]) -> None:
+        self._left = method.max_call_bytes
+        self._rate = Buckets(method.messages_per_s, method.messages_per_s * MESSAGE_BURST_S, monotonic, limit=1)
+
+    def take(self, size: int) -> None:
+        """Count one message of the call.
+
+        Raises:
+            TrustnodeError: FIELD_TOO_LONG, RATE_LIMITED.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise error("FIELD_TOO_LONG", "the messages of this call are too much together", field="request")
+        if wait := self._rate.take("", 1):
+            raise error("RATE_LIMITED", "too many messages on one call", retry_after_s=f"{wait:.3f}")
+
+
 class Admission:
     """The counters of one node."""
 
