@@ -74,17 +74,23 @@ class Appender:
 
         def unit(tx: Tx) -> str:
             taken = tx.reserve(COUNTER, 1, self._limit, access=access)
-            tx.save(AccessState(id=access, agreement=name))
+            state = tx.save(AccessState(id=access, agreement=name))
             tx.log("agreement", name, "access.decide" if taken else "access.deny", access_id=access)
             tx.tell("CONTROL", name, [NOTICE])
             end = tx.chain("agreement", name)
+            if taken:
+                tx.place(state, decision_seq=end.seq, decision_link=end.link.hex())
             return f"{end.seq} {end.link.hex()} {int(taken)}"
 
         return unit
 
     async def _settle(self, access: str) -> None:
+        def unit(tx: Tx) -> None:
+            tx.settle(access, {COUNTER: 1})
+            tx.log("agreement", "ends", "delivery.complete", access_id=access)  # the others count states and notices
+
         try:
-            await self._store.write(lambda tx: tx.settle(access, {COUNTER: 1}), event_id="", returns=type(None))
+            await self._store.write(unit, event_id="", returns=type(None))
         except TrustnodeError as problem:
             self.say("f", problem.reason)
 

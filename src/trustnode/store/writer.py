@@ -23,7 +23,8 @@ import structlog
 from trustnode.errors import error
 from trustnode.store import connection, schema
 from trustnode.store.batch import Commit, Job, Report, Writer
-from trustnode.store.check import Difference, backup, check_store
+from trustnode.store.check import backup, check_store
+from trustnode.store.difference import Difference
 from trustnode.store.head import HeadRecord, Verdict, compare_head, read_record, write_record
 from trustnode.store.log import Head, read_head
 from trustnode.store.unit import OutboxLine, Timer, Tx, View
