@@ -77,6 +77,18 @@ def card_line(card: Card, mark: str) -> str:
     return f"{card.trust_domain}  {address}  card {card.version}  fingerprint {mark}"
 
 
+def vkeys(card: Card, use: str) -> list[str]:
+    """The keys of a venue's log or witness that are valid now, in the form of C2SP signed-note."""
+    from trustnode.cli.source import now
+    from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey
+    from trustnode.core.identity import log_origin
+    from trustnode.core.identity.card import witness_name
+
+    name, algorithm = (log_origin, ED25519) if use == "log" else (witness_name, COSIGNATURE_V1)
+    held = [key.public for key in card.keys if key.use == use and key.not_before <= now() < key.not_after]
+    return [VerifierKey(name(card.trust_domain), algorithm, bytes.fromhex(public)).text for public in held]
+
+
 def _card_data(card: Card, mark: str) -> dict[str, Any]:
     return {
         "trust_domain": card.trust_domain,
@@ -99,7 +111,13 @@ def peer() -> None:
 @peer.command()
 @click.argument("card", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "target", type=click.Path(dir_okay=False, path_type=Path), help="File to write our own card to.")
-def card(card: Path | None, target: Path | None) -> None:
+@click.option(
+    "--vkey",
+    "use",
+    type=click.Choice(["log", "witness"]),
+    help="Print these keys instead, as foreign verifiers read them.",
+)
+def card(card: Path | None, target: Path | None, use: str | None) -> None:
     """Print our own card's fingerprint, or that of the file CARD; read it to the other side out of band."""
     from trustnode.core.identity import Card, fingerprint
 
@@ -114,6 +132,10 @@ def card(card: Path | None, target: Path | None) -> None:
             if target is not None:
                 write_card(target, document, node.home)
     mark = fingerprint(document)
+    if use is not None:
+        keys = vkeys(value, use)
+        output.show({"vkeys": keys}, *keys)
+        return
     output.show({**_card_data(value, mark), **({"file": str(target)} if target else {})}, card_line(value, mark))
 
 

@@ -1,7 +1,7 @@
 """The site: one node's pages behind one HTTPS listener.
 
-Decides: which pages there are, when the certificate is read again. Leaves to others: each page (``tiles``), bounds
-(``admission``, ``listener``), start order (``node``).
+Decides: which pages there are, when the certificate is read again. Leaves to others: each page (``tiles``,
+``witness``), bounds (``admission``, ``listener``), start order (``node``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trustnode.app.venue import Venue
 from trustnode.config import Config
 from trustnode.errors import TrustnodeError
 from trustnode.keys import Credential
-from trustnode.web import certificate, tiles
+from trustnode.web import certificate, tiles, witness
 from trustnode.web.admission import MAX_BODY_BYTES, Admission
 from trustnode.web.listener import Connections, listening
 from trustnode.web.refusal import failed, refused
@@ -63,7 +63,7 @@ class Site:
 def application(config: Config, venue: Venue, publisher: Publisher) -> ASGIApp:
     """The pages, behind what bounds them."""
     app = Starlette(
-        routes=[*tiles.routes(venue, publisher)],
+        routes=[*tiles.routes(venue, publisher), *witness.routes(venue)],
         middleware=[Middleware(Admission, settings=config.web)],
         exception_handlers={TrustnodeError: refused, Exception: failed},
         max_body_size=MAX_BODY_BYTES,

@@ -30,7 +30,7 @@ def routes(venue: Venue, publisher: Publisher) -> tuple[BaseRoute, ...]:
     """What a log serves below its prefix."""
 
     async def checkpoint(_request: Request) -> Response:
-        return Response(await tiles.newest_checkpoint(publisher), media_type=NOTE, headers=BRIEFLY)
+        return Response(await tiles.newest_checkpoint(venue, publisher), media_type=NOTE, headers=BRIEFLY)
 
     async def tile(request: Request) -> Response:
         name = parse_path(request.url.path[1:])
