@@ -5,17 +5,20 @@ import asyncio
 import pytest
 import pytest_asyncio
 from conformance.foreign import Refused
-from node.web.world import DOMAIN, fill, roots, start
+from node.store.world import sql
+from node.web.world import DOMAIN, ask, fill, roots, start
 
 from trustnode import aio
-from trustnode.core.evidence import note as notes
-from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey
+from trustnode.cli.peer import vkeys
+from trustnode.core.evidence.checkpoint import open_checkpoint
+from trustnode.core.evidence.note import parse_vkey
 from trustnode.core.evidence.proof import TlogProof, parse_proof, verify_proof
 from trustnode.core.identity import log_origin
 from trustnode.core.identity.card import node_dns, witness_name
 from trustnode.testing.network import Network
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+WITNESS = "gz.example"
 ENTRIES = 70_000
 """Three levels of tiles, each with one that is not full."""
 
@@ -24,13 +27,16 @@ ENTRIES = 70_000
 async def node(tmp_path_factory):
     async with Network(tmp_path_factory.mktemp("foreign")) as network:
         started = await start(network)
+        await network.start(WITNESS, area="5200", subject="915200000000000001")
+        await network.peer(DOMAIN, WITNESS)
         await fill(started, ENTRIES)
         await started.publisher.publish()
         yield started
 
 
 def vkey(node):
-    return VerifierKey(log_origin(DOMAIN), ED25519, node.venue.log_key.public).text
+    (key,) = vkeys(node.venue.keyring.cards[DOMAIN].value, "log")
+    return key
 
 
 async def asked(foreign, check, question):
@@ -52,8 +58,7 @@ async def test_a_proof_file_of_a_live_node_verifies_elsewhere(foreign, node, ind
     assert await asked(foreign, "proof", question) == {
         "origin": log_origin(DOMAIN), "size": answer["tree_size"], "signers": 1,
     }  # fmt: skip
-    key = VerifierKey(log_origin(DOMAIN), ED25519, node.venue.log_key.public)
-    assert verify_proof(parse_proof(file), entry, [key]).head.size == answer["tree_size"]
+    assert verify_proof(parse_proof(file), entry, [parse_vkey(vkey(node))]).head.size == answer["tree_size"]
     for other in ({"Leaf": entry[:-1] + b"x"}, {"Proof": file.replace(b"index %d" % index, b"index %d" % (index + 1))}):
         with pytest.raises(Refused):
             await asked(foreign, "proof", question | other)
@@ -70,20 +75,36 @@ async def test_two_checkpoints_of_a_live_node_are_consistent_elsewhere(foreign, 
         await asked(foreign, "consistency", question | {"Path": answer["hashes"][:-1]})
 
 
-async def test_cosignatures_verify_elsewhere(foreign, node):
-    published = await node.publisher.publish()
-    witness = node.keys.witness
-    name = witness_name("gz.example")
-    key = VerifierKey(name, COSIGNATURE_V1, witness.public)
-    text = published.checkpoint.text
-    line = notes.cosign(text, name, witness.public, witness.sign, 1_700_000_000)
-    question = {"Vkey": vkey(node), "Cosigners": [key.text], "Checkpoint": published.note + line.encode()}
+async def cosigned_checkpoint(node):
+    """The newest checkpoint, once the witness has signed it."""
+    while f"\N{EM DASH} {witness_name(WITNESS)} ".encode() not in (await ask(node, "/checkpoint")).body:
+        await asyncio.sleep(0.05)
+    return (await ask(node, "/checkpoint")).body
+
+
+async def test_the_cosignature_of_a_live_witness_verifies_elsewhere(foreign, node):
+    await fill(node, 10)
+    await node.publisher.publish()
+    checkpoint = await asyncio.wait_for(cosigned_checkpoint(node), 20)
+    (witness,) = vkeys(node.venue.keyring.cards[WITNESS].value, "witness")
+    question = {"Vkey": vkey(node), "Cosigners": [witness], "Checkpoint": checkpoint}
     assert (await asked(foreign, "cosigned", question))["signers"] == 2
-    with pytest.raises(Refused):
-        await asked(foreign, "cosigned", question | {"Checkpoint": published.note})
-    forged = notes.cosign(text.replace(DOMAIN, "gz.example"), name, witness.public, witness.sign, 1_700_000_000)
-    with pytest.raises(Refused):
-        await asked(foreign, "cosigned", question | {"Checkpoint": published.note + forged.encode()})
+    signed = open_checkpoint(checkpoint, [parse_vkey(vkey(node))], [parse_vkey(witness)], quorum=1)
+    assert signed.checkpoint.origin == log_origin(DOMAIN)
+    text, line, cosignature = checkpoint.decode().rpartition("\N{EM DASH} ")
+    for other in (
+        text,
+        text + line + cosignature.replace("gz.example", "xx.example"),
+        text + line + flipped(cosignature),
+    ):
+        with pytest.raises(Refused):
+            await asked(foreign, "cosigned", question | {"Checkpoint": other.encode()})
+
+
+def flipped(cosignature):
+    """The same line with another bit in its signature."""
+    name, encoded = cosignature.split()
+    return f"{name} {encoded[:40]}{'B' if encoded[40] == 'A' else 'A'}{encoded[41:]}\n"
 
 
 async def test_l19b_strangers_audit_the_whole_log_over_https(foreign, node):
@@ -100,8 +121,6 @@ async def test_l19b_strangers_audit_the_whole_log_over_https(foreign, node):
 
 def spoiled(node, number, data):
     """Change one tile below the store, as a fault or an enemy would."""
-    from node.store.world import sql
-
     path = node.home / node.config.store.path
     ((kept,),) = sql(path, "select data from tile where level = 0 and number = ?", number)
     sql(path, "update tile set data = ? where level = 0 and number = ?", data(kept), number)

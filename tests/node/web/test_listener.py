@@ -185,7 +185,7 @@ async def test_who_does_not_finish_a_request_is_cut_off(node):
     for beginning in (
         b"",
         b"GET /checkpoint HT",
-        b"POST /checkpoint HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n12",
+        b"POST /add-checkpoint HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n12",
     ):
         reader, writer = await connect(node)
         writer.write(beginning)

@@ -15,6 +15,7 @@ from trustnode.core.evidence.tile import TileName
 from trustnode.core.identity import log_origin
 from trustnode.errors import TrustnodeError
 from trustnode.rpc.evidence import ENTRIES
+from trustnode.store.unit import View
 from trustnode.testing.network import Network
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -120,12 +121,6 @@ async def test_l19a_an_odd_path_gets_nothing(node, path):
 
 async def test_l19a_what_no_checkpoint_covers_is_not_shown(node):
     published = node.publisher.newest.checkpoint.size
-    node.publisher.newest, kept = None, node.publisher.newest
-    try:
-        assert (await ask(node, "/checkpoint")).status == 404
-        assert (await ask(node, "/tile/0/000")).status == 404
-    finally:
-        node.publisher.newest = kept
     number, width = divmod(published, 256)
     for kind in (0, None):
         assert (await ask(node, "/" + TileName(kind, number, width).path)).status == 200
@@ -134,6 +129,27 @@ async def test_l19a_what_no_checkpoint_covers_is_not_shown(node):
         assert (await ask(node, "/" + TileName(kind, number + 1, 1).path)).status == 404
     assert (await ask(node, "/" + TileName(1, 0, published // 256 + 1).path)).status == 404
     assert (await ask(node, "/" + TileName(2, 0, 1).path)).status == 404
+
+
+async def test_a_node_that_signs_no_more_shows_what_it_signed(node):
+    before = await node.publisher.publish()
+    await fill(node, 3)
+    node.publisher.newest = None
+    try:
+        assert (await ask(node, "/checkpoint")).body == before.note
+        number, width = divmod(before.checkpoint.size, 256)
+        assert (await ask(node, "/" + TileName(0, number, width).path)).status == 200
+        assert (await ask(node, "/" + TileName(0, number, width + 1).path)).status == 404
+    finally:
+        await node.publisher.publish()
+
+
+async def test_l19a_before_the_first_checkpoint_nothing_is_shown(node, monkeypatch):
+    await node.publisher.publish()
+    monkeypatch.setattr(node.publisher, "newest", None)
+    monkeypatch.setattr(View, "newest_checkpoint", lambda _view: None)
+    for path in ("/checkpoint", "/tile/0/000", "/tile/entries/000.p/1"):
+        assert (await ask(node, path)).status == 404
 
 
 async def test_l4d_a_stranger_sees_whole_tiles_while_the_log_grows(node):
