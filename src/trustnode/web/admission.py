@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -42,6 +43,7 @@ class Admission:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                headers.setdefault("date", formatdate(usegmt=True))
                 for name, value in (SAFE | NEVER_KEEP if message["status"] >= 400 else SAFE).items():
                     headers.setdefault(name, value)
             await send(message)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from email.utils import parsedate_to_datetime
 
 import pytest
 import pytest_asyncio
@@ -57,6 +58,7 @@ async def test_the_checkpoint_is_a_signed_note_that_caches_keep_for_seconds(node
     answer = await ask(node, "/checkpoint")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
     assert answer.headers["cache-control"] == "public, max-age=2"
+    assert parsedate_to_datetime(answer.headers["date"])
     assert (await checkpoint(node)).checkpoint == node.publisher.newest.checkpoint
 
 
