@@ -1,6 +1,6 @@
-"""Proof: ``evidence``, ``verify``, ``log``.
+"""Proof: ``evidence``, ``verify``.
 
-Decides: what is shown of a story, a bundle and a log. Leaves to others: checking (``core.evidence``).
+Decides: what is shown of a story and a bundle. Leaves to others: checking (``core.evidence``).
 """
 
 from __future__ import annotations
@@ -138,29 +138,3 @@ def _anchors(texts: tuple[str, ...], cards: tuple[Path, ...]) -> dict[str, str]:
 
         found = dict(Profile.open(asking.profile()).settings.anchors)
     return found
-
-
-@click.group(cls=Group)
-def log() -> None:
-    """The evidence log of the node."""
-
-
-@log.command()
-def status() -> None:
-    """How long the log is, and who has cosigned it."""
-    from trustnode.core.evidence.checkpoint import parse_checkpoint
-
-    with session.connect() as connection:
-        note = connection.checkpoint()
-    text, _, signatures = note.decode("utf-8", "replace").rpartition("\n\n")
-    found = parse_checkpoint(f"{text}\n")
-    names = [line.split(" ")[1] for line in signatures.splitlines() if line.count(" ") >= 2]
-    others = [name for name in names if name != found.origin]
-    data = {"origin": found.origin, "size": found.size, "root": found.root.hex(), "cosigned_by": others}
-    rows = [
-        ("log", found.origin),
-        ("entries", f"{found.size:,}"),
-        ("root", found.root.hex()),
-        ("cosigned", f"by {', '.join(others) or 'nobody'}; not checked here"),
-    ]
-    output.show(data, *output.pairs(rows))

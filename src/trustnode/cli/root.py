@@ -54,7 +54,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     # proof
     "evidence": Entry("evidence:evidence", "The story of an agreement; its bundle."),
     "verify": Entry("evidence:verify", "Check a bundle; needs no node and no network."),
-    "log": Entry("evidence:log", "The evidence log of the node."),
+    "log": Entry("log:log", "The evidence log of the node."),
     # reference
     "why": Entry("reference:why", "Explain a reason code."),
     "words": Entry("reference:words", "The closed words of a kind."),

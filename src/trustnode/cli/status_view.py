@@ -71,8 +71,13 @@ def _log(status: Status) -> str:
         return f"{entries}; signed to {log['signed']:,}; no witness"
     best = max(one["size"] for one in witnesses)
     level = ", ".join(_short(one["witness"]) for one in witnesses if one["size"] == best)
-    behind = [f"{_short(one['witness'])} {best - one['size']:,} behind" for one in witnesses if one["size"] < best]
-    return "; ".join([entries, f"cosigned to {best:,} by {level}", *behind])
+    behind = [_behind(one) for one in witnesses if one["behind"] is not None and (one["size"] < best or not best)]
+    cosigned = f"cosigned to {best:,} by {level}" if best else f"signed to {log['signed']:,}, not cosigned yet"
+    return "; ".join([entries, cosigned, *behind])
+
+
+def _behind(witness: Mapping[str, Any]) -> str:
+    return f"{_short(witness['witness'])} {output.age(witness['behind'])} behind"
 
 
 def _peers(status: Status) -> str:

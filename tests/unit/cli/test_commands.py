@@ -460,7 +460,9 @@ def status(**changes):
         "trust_domain": "zj.example", "name": "Zhejiang", "level": "REGIONAL", "area": "3300", "node_id": "2", "version": "1.2.0",
         "listen": "127.0.0.1:7443", "state": "SERVING", "started_at": "2026-11-11T23:20:03.000Z", "now": NOW, "alarms": [],
         "log": {"entries": 48211, "signed": 48211, "cosignatures": [
-            {"witness": "gz.example", "size": 48211}, {"witness": "nat.example", "size": 48211}, {"witness": "fin.example", "size": 48200},
+            {"witness": "gz.example", "size": 48211, "behind": None, "problem": ""},
+            {"witness": "nat.example", "size": 48211, "behind": None, "problem": ""},
+            {"witness": "fin.example", "size": 48200, "behind": 3.2, "problem": ""},
         ]},
         "peers": [
             {"trust_domain": "nat.example", "relation": "PARENT", "state": "APPROVED", "round_trip": 0.004, "silent_since": None, "card_version": 1, "outbox": 0, "control_seq": 0, "catalog_seq": 0},
@@ -480,7 +482,7 @@ def test_the_status_fits_a_screen_and_says_what_runs_out_when(run, node):
 
     assert lines == [
         "zj.example  REGIONAL 3300  v1.2.0  up 12 d 4 h",
-        "log         48,211 entries; cosigned to 48,211 by gz, nat; fin 11 behind",
+        "log         48,211 entries; cosigned to 48,211 by gz, nat; fin 3 s behind",
         "peers       nat PARENT ok 4 ms   fin PEER silent since 12:03",
         "today       14 contracts   2,104 reads   37 refused   41 M rows   3 streams",
         "certificate renews itself in 11 h; authority ends 2027-02-01 (68 d)",
