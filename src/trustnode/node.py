@@ -29,6 +29,7 @@ from trustnode.app import access, catalog, status, trust
 from trustnode.app import act as _act  # noqa: F401 (registers its handler at the door)
 from trustnode.app.cosigning import Cosigning
 from trustnode.app.courier import Courier
+from trustnode.app.doubts import Doubts
 from trustnode.app.follower import Follower
 from trustnode.app.keyring import KeyRing
 from trustnode.app.mirror import Mirrors
@@ -279,6 +280,7 @@ class Node:
                 self.publisher.run(),
                 self.mirrors.run(),
                 self.cosigning.run(),
+                Doubts(self.venue).run(),
                 self.venue.streams.recheck_forever(),
                 self._publish_listings(),
                 self._follow_trust(),

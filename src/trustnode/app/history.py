@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final, Literal
 
+from trustnode.app.doubts import own_leaves
 from trustnode.app.venue import Venue
 from trustnode.app.witness import keep_fork
 from trustnode.core.evidence import note as notes
@@ -16,7 +17,7 @@ from trustnode.core.evidence.checkpoint import SignedCheckpoint
 from trustnode.core.evidence.witness import open_own
 from trustnode.core.identity import log_origin
 from trustnode.errors import TrustnodeError
-from trustnode.store.checkpoints import Fork
+from trustnode.store.checkpoints import Fork, KeptCheckpoint
 from trustnode.store.unit import View
 
 Verdict = Literal["BEHIND", "AHEAD", "FORK", "UNPROVEN"]
@@ -51,24 +52,25 @@ async def compare(venue: Venue, domain: str, note: bytes) -> tuple[Verdict, int]
             f"this store ends at entry {head.size:,}; {domain} has cosigned {size:,}", next_step=f"{RECOVER}{domain}"
         )
         return "AHEAD", size
-    root, held = await venue.store.read(lambda view: _ours(view, size))
-    if root == shown.head.root:
+    if await venue.store.read(lambda view: view.evidence.root(size)) == shown.head.root:
         return "BEHIND", size
-    await _stop(venue, domain, shown, note, held)
+    await _stop(venue, domain, shown, note)
     return "FORK", size
 
 
-def _ours(view: View, size: int) -> tuple[bytes, bytes]:
-    """Root of our log at a size, and the note that we hold of it or of the next larger size."""
+def _ours(view: View, size: int) -> tuple[KeptCheckpoint | None, bytes]:
+    """Our own head of that size, or the next larger one with the leaves that lead to it."""
     kept = view.checkpoint_of(size) or next(view.checkpoints_covering(size), None)
-    return view.evidence.root(size), kept.note if kept else b""
+    return kept, own_leaves(view, kept.size) if kept is not None and kept.size > size else b""
 
 
-async def _stop(venue: Venue, domain: str, shown: SignedCheckpoint, note: bytes, held: bytes) -> None:
-    own = open_own(held, own_keys(venue)) if held else None
+async def _stop(venue: Venue, domain: str, shown: SignedCheckpoint, note: bytes) -> None:
+    size = shown.head.size
+    kept, hashes = await venue.store.read(lambda view: _ours(view, size))
     fork = Fork(
-        origin=log_origin(venue.domain), size=shown.head.size, root=shown.head.root, held=held, shown=note, proof=b"",
-        hashes=b"", proven=own is not None and own.head.size == shown.head.size, source=domain, time="",
+        origin=log_origin(venue.domain), size=size, root=shown.head.root, held=kept.note if kept else b"", shown=note,
+        proof=b"", hashes=hashes, proven=bool(hashes) or (kept is not None and kept.size == size), source=domain,
+        time="",
     )  # fmt: skip
     with suppress(TrustnodeError):  # read-only already: the log lines and the alarm still say it
         await keep_fork(venue, fork)

@@ -356,6 +356,13 @@ class Peer:
         response = peer_service_pb2.PeerServiceReadResponse
         return read_answer((await self._call("Read", request, response, timeout_s)).result)
 
+    async def tile(self, level: int, index: int, width: int, *, timeout_s: float) -> bytes:
+        """A tile of hashes of the node's log; nothing in it is verified."""
+        request = evidence_service_pb2.GetTileRequest(level=level, index=index, width=width % 256)
+        method, response = "/trustnode.v1.EvidenceService/GetTile", evidence_service_pb2.GetTileResponse
+        answer = await call_unary(self.channel.get(), method, request, response, timeout_s=timeout_s)
+        return answer.data
+
     async def add_checkpoint(self, body: bytes, *, timeout_s: float) -> CheckpointAnswer:
         """Ask the node to cosign a checkpoint (``core.evidence.witness``)."""
         request = peer_service_pb2.AddCheckpointRequest(body=body)
