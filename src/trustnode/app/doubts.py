@@ -63,7 +63,9 @@ class Doubts:
     async def _clear_up(self, fork: Fork) -> None:
         held = parse_checkpoint(text_of(fork.held)).head
         hashes = await self._leaves(fork.origin.rpartition("/")[0], fork.size)
-        shown_root, held_root = await asyncio.to_thread(lambda: (root_of(hashes, fork.size), root_of(hashes, held.size)))
+        shown_root, held_root = await asyncio.to_thread(
+            lambda: (root_of(hashes, fork.size), root_of(hashes, held.size))
+        )
         if shown_root != fork.root:
             log.info("leaves of another history", origin=fork.origin, size=fork.size)
         elif held_root == held.root:

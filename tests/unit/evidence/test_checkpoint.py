@@ -65,7 +65,7 @@ SIZES = ["", "08", "+8", "-1", "8 ", " 8", "1_0", "８", "٨", "0x8", "8.0", "1e
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_size_has_one_spelling(size):
+def test_l7j_a_size_has_one_spelling(size):
     assert parse_decimal(size) is None
     with pytest.raises(VerificationFailed):
         parse_checkpoint(f"{v.ORIGIN}\n{size}\n{ROOT}\n")
@@ -88,13 +88,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("defect", HOSTILE)
-def test_malformed_texts_are_refused(defect):
+def test_l7j_malformed_texts_are_refused(defect):
     with pytest.raises(VerificationFailed):
         parse_checkpoint(HOSTILE[defect])
 
 
 @pytest.mark.parametrize("defect", [name for name, text in HOSTILE.items() if text.endswith("\n")])
-def test_a_valid_signature_does_not_help_a_malformed_text(defect):
+def test_l7j_a_valid_signature_does_not_help_a_malformed_text(defect):
     with pytest.raises(VerificationFailed):
         open_checkpoint(signed(HOSTILE[defect]), [v.LOG])
 
@@ -129,7 +129,7 @@ def test_we_never_sign_a_malformed_checkpoint(checkpoint):
         sign_checkpoint(checkpoint, v.LOG_KEY.public, v.LOG_KEY.sign)
 
 
-def test_a_known_log_does_not_speak_for_another_origin():
+def test_l7j_a_known_log_does_not_speak_for_another_origin():
     text = Checkpoint("venue-c.example/log", 8, v.ROOTS[8]).text
     with pytest.raises(VerificationFailed, match="origin"):
         open_checkpoint(signed(text), [v.LOG])
@@ -155,7 +155,7 @@ def test_without_witness_keys_a_cosignature_does_not_count():
     assert caught.value.metadata["field"] == "quorum"
 
 
-def test_three_copies_of_one_cosignature_are_one_witness():
+def test_l7g_three_copies_of_one_cosignature_are_one_witness():
     copies = f"{v.CHECKPOINT_TEXT}\n{v.LOG_LINE}{v.WITNESS_LINE * 3}".encode()
     assert len(open_checkpoint(copies, [v.LOG], [v.B], quorum=1).cosignatures) == 1
     with pytest.raises(VerificationFailed, match="1 of 2"):

@@ -55,7 +55,7 @@ def test_any_vkey_reads_back(name, algorithm, public):
     assert parse_vkey(key.text) == key
 
 
-def test_a_vkey_of_another_algorithm_is_read_and_never_counts():
+def test_l7i_a_vkey_of_another_algorithm_is_read_and_never_counts():
     key = VerifierKey(v.ORIGIN, 0x06, bytes(1312))
     assert parse_vkey(key.text) == key
     note_ = note.assemble(TEXT, [log_line(), line(v.ORIGIN, key.id, bytes(2428))])
@@ -121,7 +121,7 @@ def test_one_flipped_bit_never_opens_to_another_text(data):
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_bring_the_parser_down(data):
+def test_l7i_no_bytes_bring_the_parser_down(data):
     with pytest.raises(VerificationFailed):
         open_note(data, [v.LOG, v.B])
 
@@ -146,12 +146,12 @@ def test_a_signature_under_a_wrong_type_does_not_count():
 
 
 @pytest.mark.parametrize("times", [[5, 3, 4], [3, 4, 5], [4, 4, 3]], ids=str)
-def test_a_key_counts_once_at_its_earliest_time(times):
+def test_l7g_a_key_counts_once_at_its_earliest_time(times):
     opened = open_note(note.assemble(TEXT, [log_line(), *map(cosignature, times)]), [v.LOG, v.B])
     assert opened.signatures == (note.Signature(v.LOG), note.Signature(v.B, 3))
 
 
-def test_one_raw_key_under_two_names_counts_once():
+def test_l7g_one_raw_key_under_two_names_counts_once():
     second = v.WITNESS_KEY.named("venue-c.example/witness", COSIGNATURE_V1)
     lines = [log_line(), cosignature(7), cosignature(8, name=second.name)]
     opened = open_note(note.assemble(TEXT, lines), [v.LOG, v.B, second])
@@ -165,19 +165,19 @@ def test_a_log_that_cosigns_with_its_own_key_counts_as_the_log_only():
     assert opened.signatures == (note.Signature(v.LOG),)
 
 
-def test_a_repeated_line_must_verify_each_time():
+def test_l7e_a_repeated_line_must_verify_each_time():
     with pytest.raises(VerificationFailed, match="does not verify"):
         open_note(note.assemble(TEXT, [log_line(), line(v.ORIGIN, v.LOG.id, bytes(64))]), [v.LOG])
 
 
-def test_a_cosignature_from_the_future_is_refused():
+def test_l7f_a_cosignature_from_the_future_is_refused():
     noted = note.assemble(TEXT, [log_line(), cosignature(1000)])
     assert len(open_note(noted, [v.LOG, v.B], latest=1000).signatures) == 2
     with pytest.raises(VerificationFailed, match="time"):
         open_note(noted, [v.LOG, v.B], latest=999)
 
 
-def test_one_hundred_lines_open_and_one_more_is_refused_before_any_is_looked_at():
+def test_l7h_one_hundred_lines_open_and_one_more_is_refused_before_any_is_looked_at():
     many = [line(f"w{i}", bytes(4), bytes(64)) for i in range(99)]
     assert open_note(note.assemble(TEXT, [*many, log_line()]), [v.LOG])
     with pytest.raises(VerificationFailed, match="too many"):
@@ -185,7 +185,7 @@ def test_one_hundred_lines_open_and_one_more_is_refused_before_any_is_looked_at(
 
 
 @pytest.mark.parametrize("time", [0, 2**63, 2**64 - 1])
-def test_a_cosignature_time_out_of_range_rejects_the_note(time):
+def test_l7f_a_cosignature_time_out_of_range_rejects_the_note(time):
     with pytest.raises(VerificationFailed, match="time"):
         open_note(note.assemble(TEXT, [log_line(), cosignature(time)]), [v.LOG, v.B])
 
@@ -233,13 +233,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("defect", HOSTILE)
-def test_hostile_notes_are_refused(defect):
+def test_l7i_hostile_notes_are_refused(defect):
     with pytest.raises(VerificationFailed) as caught:
         open_note(HOSTILE[defect], [v.LOG, v.B])
     assert caught.value.reason == "VERIFICATION_FAILED"
 
 
-def test_two_keys_that_share_name_and_id_are_refused(monkeypatch):
+def test_l7i_two_keys_that_share_name_and_id_are_refused(monkeypatch):
     monkeypatch.setattr(note, "key_id", lambda *_: bytes(4))
     with pytest.raises(InvalidRequest, match="share a name"):
         open_note(v.CHECKPOINT_NOTE, [v.LOG, v.LOG, OTHER.named(v.ORIGIN, ED25519)])

@@ -69,7 +69,7 @@ def test_another_entry_does_not_verify(data):
         verify_proof(made(), data, [v.LOG])
 
 
-def test_a_proof_without_its_cosignatures_misses_the_quorum():
+def test_l7m_a_proof_without_its_cosignatures_misses_the_quorum():
     bare = TlogProof(
         5, made().path, sign_checkpoint(Checkpoint(v.ORIGIN, 8, v.ROOTS[8]), v.LOG_KEY.public, v.LOG_KEY.sign)
     )

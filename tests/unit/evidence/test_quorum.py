@@ -68,6 +68,29 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD.values(), ids=BAD.keys())
-def test_a_malformed_policy_is_refused(text):
+def test_l7k_a_malformed_policy_is_refused(text):
     with pytest.raises(InvalidRequest):
         parse_policy(text)
+
+
+@pytest.mark.parametrize("count", [32, 33])
+def test_l7k_as_many_witnesses_as_the_specification_asks_for_and_more(count):
+    keys = {f"w{i}": TestKey(i) for i in range(count)}
+    lines = [f"witness {name} {key.named(f'{name}/witness', COSIGNATURE_V1).text}" for name, key in keys.items()]
+    text = "\n".join([*lines, f"group g all {' '.join(keys)}", "quorum g"])
+    assert parse_policy(text).met_by({key.public for key in keys.values()})
+    assert not parse_policy(text).met_by({key.public for name, key in keys.items() if name != "w7"})
+
+
+def views(policy: str, first: str, second: str) -> tuple[bool, bool]:
+    """Whether a log that shows two views, each to its own honest witnesses, meets the policy with each of them."""
+    return met(policy, first), met(policy, second)
+
+
+def test_l7l_any_of_several_outsiders_does_not_notice_a_log_with_two_views():
+    assert views("group outsiders any C D\nquorum outsiders", "C", "D") == (True, True)
+
+
+@pytest.mark.parametrize("first, second", [("C", "DE"), ("D", "CE"), ("CD", "E"), ("CDE", "")])
+def test_l7l_with_a_majority_of_outsiders_only_one_view_can_be_witnessed(first, second):
+    assert views("group outsiders 2 C D E\nquorum outsiders", first, second).count(True) == 1
