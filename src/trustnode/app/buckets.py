@@ -1,16 +1,34 @@
 """Token buckets: how fast one source may ask, whatever the protocol it speaks.
 
-Decides: when the next token is there. Leaves to others: who is counted as one (``rpc``, ``web``), the numbers
-(``config``).
+Decides: when the next token is there, which addresses are one source. Leaves to others: what else is counted
+(``rpc``, ``web``), the numbers (``config``).
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 MAX_BUCKETS: Final = 10_000
+HOST_BITS: Final = 64
+"""Of an address of version 6: one host may change them as it likes."""
+
+
+@lru_cache(maxsize=4096)
+def source_of(address: str) -> str:
+    """Whom an address is counted as: itself, or its network where it is one of version 6."""
+    try:
+        read = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(read, ipaddress.IPv4Address):
+        return str(read)
+    if read.ipv4_mapped is not None:
+        return str(read.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(read) >> HOST_BITS << HOST_BITS))
 
 
 class Buckets:

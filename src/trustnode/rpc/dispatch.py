@@ -16,12 +16,14 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
+from urllib.parse import unquote
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
+from trustnode.app.buckets import source_of
 from trustnode.config import Limits
 from trustnode.errors import TrustnodeError, error
 from trustnode.rpc.admission import Admission
@@ -303,9 +305,9 @@ def _trailing(context: Context) -> tuple[tuple[str, str | bytes], ...]:
 
 
 def _source(peer: str) -> str:
-    """The address without its port: ``ipv4:192.0.2.1:5555`` -> ``192.0.2.1``."""
+    """Whom the address counts as, without its port: ``ipv4:192.0.2.1:5555``, ``ipv6:%5B2001:db8::7%5D:5555``."""
     family, _, rest = peer.partition(":")
-    return rest.rpartition(":")[0] if family in {"ipv4", "ipv6"} else family
+    return source_of(unquote(rest.rpartition(":")[0]).strip("[]")) if family in {"ipv4", "ipv6"} else family
 
 
 def _decode(method: Method, raw: bytes, progress: _Progress) -> Message:

@@ -14,7 +14,7 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trustnode.app.buckets import Buckets
+from trustnode.app.buckets import Buckets, source_of
 from trustnode.config import Web
 from trustnode.errors import TrustnodeError, error
 from trustnode.web.refusal import answer
@@ -56,7 +56,7 @@ class Admission:
         await self._app(scope, receive, send_safely)
 
     def _check(self, scope: Scope) -> None:
-        source = scope["client"][0] if scope.get("client") else "?"
+        source = source_of(scope["client"][0]) if scope.get("client") else "?"
         wait = self._sources.take(source, READ_COST if scope["method"] in READING else WRITE_COST)
         if wait > 0:
             raise error("RATE_LIMITED", "too many requests of this address", retry_after_s=f"{wait:.3f}")

@@ -22,6 +22,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from trustnode.app.buckets import source_of
 from trustnode.errors import error
 from trustnode.web.admission import MAX_HEADER_BYTES
 
@@ -70,7 +71,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A handshake succeeded."""
         super().connection_made(transport)
-        source = self.client[0] if self.client else "?"
+        source = source_of(self.client[0]) if self.client else "?"
         if not self._connections_of_all.enter(source):
             transport.abort()
             return

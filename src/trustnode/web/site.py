@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from trustnode.app.publisher import Publisher
-from trustnode.app.venue import Venue
+from trustnode.app.venue import Venue, log
 from trustnode.config import Config
 from trustnode.errors import TrustnodeError
 from trustnode.keys import Credential
@@ -48,6 +48,7 @@ class Site:
         self.show(own)
         async with listening(self._app, self._settings.listen, self._context, self._connections) as port:
             self.port = port
+            log.info("serving https", port=port)
             yield
 
     def show(self, own: Credential) -> None:

@@ -6,6 +6,7 @@ spelling of paths (``core.evidence.tile``). Source: evidence-log 1.6, 1.7.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from starlette.middleware import Middleware
@@ -24,17 +25,22 @@ HASHES: Final = "application/octet-stream"
 BRIEFLY: Final = {"cache-control": "public, max-age=2"}
 FOR_EVER: Final = {"cache-control": "public, max-age=31536000, immutable"}
 COMPRESSION_LEVEL: Final = 6
+READS: Final = 4
+"""Reads of the store at a time: strangers queue here, not before the node's own reads."""
 
 
 def routes(venue: Venue, publisher: Publisher) -> tuple[BaseRoute, ...]:
     """What a log serves below its prefix."""
+    reading = asyncio.Semaphore(READS)
 
     async def checkpoint(_request: Request) -> Response:
         return Response(await tiles.newest_checkpoint(venue, publisher), media_type=NOTE, headers=BRIEFLY)
 
     async def tile(request: Request) -> Response:
         name = parse_path(request.url.path[1:])
-        return Response(await tiles.tile(venue, publisher, name), media_type=HASHES, headers=FOR_EVER)
+        async with reading:
+            data = await tiles.tile(venue, publisher, name)
+        return Response(data, media_type=HASHES, headers=FOR_EVER)
 
     zipped = [Middleware(GZipMiddleware, compresslevel=COMPRESSION_LEVEL)]
     return (
