@@ -309,8 +309,23 @@ def _liars(stage: Stage) -> None:
     say(f"{'another client with the contract of acme':<45}NOT_FOUND, as if there were none")
 
 
+def _witnessed(stage: Stage) -> None:
+    """The other venues have signed under the newest head of this venue's log, so it cannot tell two stories."""
+    wanted = [f"{name}.example/witness" for name in ("fin", "gz", "nat")]
+    say("$ trustnode log status                              the operator of zj.example")
+    for _ in range(40):
+        done = stage.run("log", "status", home="zj")
+        if all(name in done.out for name in wanted):
+            break
+        time.sleep(0.25)
+    stage.expect(all(name in done.out for name in wanted), "three venues cosigned the log of zj", done)
+    say(next(lines_with(done.out, "entries")))
+    say("cosigned by fin.example, gz.example, nat.example: none of them would sign another past")
+
+
 def _proof(stage: Stage) -> None:
     say("9  PROOF: how does a stranger know?")
+    _witnessed(stage)
     say("$ trustnode evidence bundle loans -o loans.bundle")
     stage.run("evidence", "bundle", "loans", "-o", "loans.bundle", profile="acme")
     anchors = [word for d in ("fin.example", "zj.example") for word in ("--anchor", f"{d}={stage.fingerprints[d]}")]
