@@ -74,6 +74,12 @@ class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The database of states, documents and log."""
 
     path: Annotated[str, _words("Database file, relative to the home folder")] = "node.db"
+    audit_hours: Annotated[
+        int, _number("How often the node compares the whole store with its log, slowly; 0: never", "hours", 0, 8760)
+    ] = 24
+    answers_days: Annotated[
+        int, _number("How long the answer to a repeated document is kept; longer than anybody repeats", "days", 7, 3650)
+    ] = 90
 
 
 class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -39,6 +39,7 @@ from trustnode.app.strangers import Strangers
 from trustnode.app.streams import Streams
 from trustnode.app.submission import submit
 from trustnode.app.timers import Timers
+from trustnode.app.upkeep import Upkeep
 from trustnode.app.venue import Clock, Identity, Venue, log
 from trustnode.core import clock, identifier
 from trustnode.core.document import Document
@@ -68,7 +69,11 @@ from trustnode.rpc.health import Health
 from trustnode.rpc.peer import EARLIER
 from trustnode.rpc.server import Server
 from trustnode.rpc.services import method_table
+from trustnode.store import connection
 from trustnode.store.batch import Commit
+from trustnode.store.check import check_store
+from trustnode.store.difference import Difference
+from trustnode.store.log import read_head
 from trustnode.store.unit import View
 from trustnode.store.writer import Store
 from trustnode.wire.channel import Target, VenueChannel
@@ -193,6 +198,32 @@ def applicant(home: Path, domain: str) -> Credential | None:
     return Credential(read_secret(key), chain.read_bytes()) if chain.exists() and key.exists() else None
 
 
+# --- a node that does not run ----------------------------------------------------------------------------------------
+
+
+class StoreChecked(NamedTuple):
+    """What a check of a stopped node's store found."""
+
+    entries: int
+    differences: list[Difference]
+
+
+def check_stopped(home: Path) -> StoreChecked:
+    """Compare the store of a node that does not run with its log; nobody can start it meanwhile.
+
+    Raises:
+        TrustnodeError: CONFIG_INVALID, a node runs on it; NOT_FOUND, there is no store.
+    """
+    path = home / settings.load(home, os.environ).config.store.path
+    if not path.exists():
+        raise error("NOT_FOUND", f"{path.name} is not in {home}; the node was never started", field="home")
+    with connection.lock(path):
+        found = check_store(path)
+        with contextlib.closing(connection.open_reader(path)) as db:
+            entries = 0 if found else read_head(db).size
+        return StoreChecked(entries, found)
+
+
 # --- a running node -------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +258,11 @@ class Node:
         self.conflicts: tuple[str, ...] = ()
         self.strangers = Strangers(self.venue)
         self.drain_s: float = self.config.node.drain_s
+        self.upkeep = Upkeep(
+            self.venue,
+            audit_s=self.config.store.audit_hours * 3600.0,
+            answers_s=self.config.store.answers_days * 86400.0,
+        )
         self.mirrors = Mirrors(self.venue, self.config.mirror.quota_mb << 20)
         self.server = Server(
             methods=method_table(
@@ -279,6 +315,7 @@ class Node:
                 self.strangers.run(),
                 self.publisher.run(),
                 self.mirrors.run(),
+                self.upkeep.run(),
                 self.cosigning.run(),
                 Doubts(self.venue).run(),
                 self.venue.streams.recheck_forever(),
@@ -428,6 +465,10 @@ class Node:
             disk_used_percent=status.disk_used_percent(self.home), signed=newest.checkpoint.size if newest else 0,
             alarms=alarms, silent_since=self.follower.silent_since, round_trip_s=self.follower.round_trip_s,
         )  # fmt: skip
+
+    async def check_store(self) -> list[Difference]:
+        """Compare the whole store with its log now; a difference makes the node read-only."""
+        return await self.upkeep.check()
 
     async def reload(self) -> tuple[str, ...]:
         """Take over a newer card and a new certificate without a restart.

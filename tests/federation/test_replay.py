@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 from federation.world import DATA, FAR, HOME, NATION
 
-from trustnode.core.carried import CHAINS
+from trustnode.core.carried import CHAINS, LOCAL
 from trustnode.core.evidence.entry import parse_statement
 from trustnode.core.replay import Place, Replay, replay
 from trustnode.core.states import STATES
 from trustnode.errors import TrustnodeError
-from trustnode.store.check import check_store
+from trustnode.store.check import UNCOMMITTED, check_store
+from trustnode.store.difference import Difference
 from trustnode.store.unit import View
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,3 +74,76 @@ def counters_of(view: View) -> dict[tuple[str, str], int]:
 async def test_a_whole_store_of_real_deals_has_no_difference(world) -> None:
     for domain in (DATA, HOME, FAR, NATION):
         assert await asyncio.to_thread(check_store, world[domain].venue.store.path) == []
+
+
+# --- what is changed behind the node's back -------------------------------------------------------------------------
+
+
+def committed(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Every column that something commits to: all but the closed lists."""
+    tables = [name for (name,) in db.execute("select name from sqlite_master where type = 'table' order by name")]
+    ours = [name for name in tables if not name.startswith(("sqlite_", "_sqlite", "search"))]
+    columns = [(name, row[1]) for name in ours for row in db.execute(f'pragma table_info("{name}")')]
+    local = {("head", "one"), *LOCAL, *(tuple(name.split(".")) for name in UNCOMMITTED if "." in name)}
+    return [(table, column) for table, column in columns if table not in UNCOMMITTED and (table, column) not in local]
+
+
+def flipped(value: Any, chance: random.Random) -> Any:
+    if isinstance(value, int):
+        return value ^ (1 << chance.randrange(20))
+    data = bytearray(value.encode() if isinstance(value, str) else value)
+    if (
+        isinstance(value, bytes) and b"\n\n" in value
+    ):  # a note: text and first signature; further cosignatures are asked
+        data = data[: value.index(b"\n", value.index(b"\n\n") + 2)]  # for again, and one of an unknown key is ignored
+    at = chance.randrange(len(data))
+    data[at] ^= 1 << chance.randrange(7)
+    rest = value[len(data) :]
+    return data.decode("ascii", "replace") + rest if isinstance(value, str) else bytes(data) + rest
+
+
+async def test_l4c_each_of_200_flipped_bits_is_found_and_named(world, tmp_path) -> None:
+    """And se_op_3, altered: whatever the log commits to."""
+    await deal_of_everything(world)
+    chance, named = random.Random(4), 0
+    for domain in (DATA, HOME):
+        copy = tmp_path / f"{domain}.db"
+        await world[domain].venue.store.backup(copy)
+        with contextlib.closing(sqlite3.connect(copy, isolation_level=None, check_same_thread=False)) as db:
+            db.execute("pragma synchronous = off")
+            db.execute("drop index entry_chain")  # a flip on the disk asks no index
+            columns = [one for one in committed(db) if db.execute(f'select count(*) from "{one[0]}"').fetchone()[0]]
+            for number in range(100):
+                table, column = columns[number % len(columns)]
+                found = await asyncio.to_thread(one_flip, db, copy, table, column, chance)
+                assert found, (domain, table, column)
+                named += bool(found[0].index is not None or found[0].object or " " in found[0].where)
+        assert check_store(copy) == []
+    assert named > 190
+
+
+def one_flip(db: sqlite3.Connection, path: Path, table: str, column: str, chance: random.Random) -> list[Difference]:
+    """Change one value, look, and change it back."""
+    names = [row[1] for row in db.execute(f'pragma table_info("{table}")')]
+    at = names.index(column)
+    rows = [row for row in db.execute(f'select * from "{table}"') if row[at] not in ("", b"", None)]
+    if not rows:
+        return [Difference(where="nothing to flip", message="every value is empty")]
+    before = chance.choice(rows)
+    after = before
+    while after == before:
+        after = (*before[:at], flipped(before[at], chance), *before[at + 1 :])
+        with contextlib.suppress(sqlite3.IntegrityError):
+            replace(db, table, names, before, after)
+            break
+        after = before
+    try:
+        return check_store(path, limit=1)
+    finally:
+        replace(db, table, names, after, before)
+
+
+def replace(db: sqlite3.Connection, table: str, names: list[str], old: Any, new: Any) -> None:
+    changes = ", ".join(f'"{name}" = ?' for name in names)
+    which = " and ".join(f'"{name}" is ?' for name in names)
+    db.execute(f'update "{table}" set {changes} where {which}', (*new, *old))

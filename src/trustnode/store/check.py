@@ -17,19 +17,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from trustnode.core.document import Document, Signature
-from trustnode.core.evidence.checkpoint import parse_checkpoint
 from trustnode.core.evidence.tree import TILE_WIDTH
 from trustnode.core.replay import Replay
-from trustnode.errors import TrustnodeError, error
-from trustnode.store import connection, schema, told
+from trustnode.errors import error
+from trustnode.store import connection, schema, signed, told
 from trustnode.store.difference import Difference
 from trustnode.store.head import HeadRecord, compare_head, read_record, write_record
-from trustnode.store.log import Head, read_head, recompute
+from trustnode.store.log import Head, read_head
 from trustnode.store.retrace import Retrace
 from trustnode.store.shelf import Shelf
 from trustnode.store.unit import FEED_START, line_digest
@@ -49,11 +48,13 @@ UNCOMMITTED: Final[Mapping[str, str]] = {
     "setting": "positions in feeds of others, cards not yet confirmed, the deny list as participants have it",
     "search": "an index over registrations, made again from them",
     "search_viewer": "part of the search index",
+    "search_fts": "part of the search index",
     "checkpoint.time": "when a head was signed; the note does not say",
     "witnessed.time": "when we cosigned; the cosignature says it too",
-    "witnessed.note": "signed by another log and by us; verified by whoever is shown it",
     "fork": "kept as it was shown; convinces by its own signatures or not at all",
-    "mirror": "a copy of another log; compared with what that log signed when it is given back",
+    "mirror_head": "a copy of another log; compared with what that log signed when it is given back",
+    "mirror_entry": "a copy of another log; compared with what that log signed when it is given back",
+    "mirror_document": "a copy of another log; compared with what that log signed when it is given back",
 }
 """Tables and columns that nothing in the log commits to, with the reason why nothing needs to.
 
@@ -69,9 +70,10 @@ class _Walk:
 
     def differences(self, db: sqlite3.Connection, shelf: Shelf) -> Iterator[Difference]:
         """Everything that differs; what was erased is no difference."""
+        record = read_record(self._path)  # before the snapshot: a node that runs may show a longer log meanwhile
         with _snapshot(db):
             yield from _integrity(db)
-            yield from _head(db, self._path)
+            yield from _head(db, record)
         replay = Replay(shelf)
         log = Retrace(replay)
         more = True
@@ -99,7 +101,7 @@ class _Walk:
                 if self._last_document == before:
                     break
             yield from _feeds(db)
-            yield from _checkpoints(db)
+            yield from signed.differences(db)
             yield from told.differences(db, replay)
 
     def _documents(self, db: sqlite3.Connection, replay: Replay) -> Iterator[Difference]:
@@ -153,31 +155,10 @@ def _integrity(db: sqlite3.Connection) -> Iterator[Difference]:
             yield Difference(where="database", message=line)
 
 
-def _head(db: sqlite3.Connection, path: Path) -> Iterator[Difference]:
-    verdict = compare_head(read_record(path), db)
+def _head(db: sqlite3.Connection, record: HeadRecord | Literal["MISSING", "UNREADABLE"]) -> Iterator[Difference]:
+    verdict = compare_head(record, db)
     if not verdict.may_sign:
         yield Difference(where="head", message=verdict.message, index=verdict.size)
-
-
-def _checkpoints(db: sqlite3.Connection) -> Iterator[Difference]:
-    """Each head that was signed is a head that this log had."""
-    size = read_head(db).size
-    for signed, root, note in db.execute("select size, root, note from checkpoint order by size"):
-        message = _checkpoint_problem(db, size, signed, root, note)
-        if message:
-            yield Difference(where="checkpoint", message=message, index=signed)
-
-
-def _checkpoint_problem(db: sqlite3.Connection, size: int, signed: int, root: bytes, note: bytes) -> str:
-    if signed > size:
-        return f"size {signed} was signed, the log has {size} entries"
-    try:
-        if recompute(db, signed).head.root != root:
-            return "the root that was signed is not the one of the tiles"
-        checkpoint = parse_checkpoint(note.rpartition(b"\n\n")[0].decode() + "\n", extensions=False)
-    except (TrustnodeError, UnicodeDecodeError) as problem:
-        return f"it cannot be read: {problem}"
-    return "" if (checkpoint.size, checkpoint.root) == (signed, root) else "the note is about another head"
 
 
 class _Tag(msgspec.Struct):

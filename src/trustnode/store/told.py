@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
@@ -21,9 +20,7 @@ from trustnode.core.states import STATES
 from trustnode.store.difference import Difference
 from trustnode.store.log import read_head
 from trustnode.store.rows import table_of
-
-WINDOWS_KEPT_S: Final = 400 * 86400.0
-"""Counters of a window may be dropped when they were untouched so long: longer than any window."""
+from trustnode.store.unit import WINDOWS_KEPT_S
 
 
 def differences(db: sqlite3.Connection, told: Replay) -> Iterator[Difference]:

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from trustnode.core import clock
 from trustnode.core.carried import FOLLOWING
 from trustnode.core.document import MAX_INTEGER, MAX_SIGNATURES, Document, Signature
 from trustnode.core.evidence.chain import ChainEnd
@@ -33,6 +34,8 @@ from trustnode.store.unlogged import Unlogged
 
 S = TypeVar("S", bound=State)
 
+WINDOWS_KEPT_S: Final = 400 * 86400.0
+"""How long a counter of a window is kept after it was last touched: longer than a window, or quota would come back."""
 FEED_START: Final = bytes(32).hex()
 """Digest before the first line of a feed."""
 
@@ -564,7 +567,7 @@ class Tx(View, CheckpointWriter):
         self.effects.erased = True
 
     def forget_answers(self, before: str, *, limit: int = 1000) -> int:
-        """Drop what only repetition needs: stored answers and counters of windows untouched since ``before``.
+        """Drop what only repetition needs: answers stored before ``before``, and counters of windows long over.
 
         Returns:
             Rows dropped; call again while it is ``limit`` or more.
@@ -576,7 +579,7 @@ class Tx(View, CheckpointWriter):
         counters = self._db.execute(
             """delete from counter where "window" <> '' and at < ?
             and not exists (select 1 from reservation r where r.key = counter.key and r."window" = counter."window")""",
-            (before,),
+            (clock.shift(self.now, -WINDOWS_KEPT_S),),
         )
         return answers.rowcount + counters.rowcount
 

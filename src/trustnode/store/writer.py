@@ -23,7 +23,7 @@ import structlog
 from trustnode.errors import error
 from trustnode.store import connection, schema
 from trustnode.store.batch import Commit, Job, Report, Writer
-from trustnode.store.check import backup, check_store
+from trustnode.store.check import CHUNK, backup, check_store
 from trustnode.store.difference import Difference
 from trustnode.store.head import HeadRecord, Verdict, compare_head, read_record, write_record
 from trustnode.store.log import Head, read_head
@@ -44,6 +44,10 @@ _log = structlog.get_logger("trustnode.store")
 
 def _ignore_commit(_commit: Commit) -> None:
     """Nobody is interested."""
+
+
+def _no_pace() -> None:
+    """Go on at once."""
 
 
 def _log_fatal(problem: BaseException) -> None:
@@ -206,9 +210,9 @@ class Store:
 
         return await self.read(query)
 
-    async def check(self) -> list[Difference]:
-        """Verify everything that can be verified (``store.check``); empty: nothing differs."""
-        return await self._loop.run_in_executor(None, check_store, self.path)
+    async def check(self, *, pace: Callable[[], None] = _no_pace, chunk: int = CHUNK) -> list[Difference]:
+        """Verify everything that can be verified (``store.check``), in a thread; empty: nothing differs."""
+        return await asyncio.to_thread(check_store, self.path, pace=pace, chunk=chunk)
 
     async def backup(self, target: Path) -> Head:
         """Copy the store while it runs; returns the head that the copy has."""

@@ -15,6 +15,7 @@ import pytest_asyncio
 from federation.world import DATA, FAR, HOME, World, product_text, ticket, until, write_tables
 
 from trustnode import aio
+from trustnode.app.upkeep import Upkeep
 from trustnode.arrow import flight_pb2
 from trustnode.core import invitation
 from trustnode.core.access import Receipt, ReceiptAck
@@ -28,7 +29,7 @@ from trustnode.keys import Credential, FileSigner
 from trustnode.rpc.methods import MethodTable
 from trustnode.rpc.services import method_table
 from trustnode.sdk.profile import now
-from trustnode.store import check
+from trustnode.store.difference import Difference
 from trustnode.testing.network import Network
 from trustnode.v1 import (
     access_service_pb2,
@@ -516,7 +517,7 @@ async def test_a_backup_is_a_new_file_with_the_digest_that_was_told(world: World
     ):  # fmt: skip
         assert await refused(operator.call("AdminService/BackupStore", path=path)) == reason
     checked = await operator.call("AdminService/CheckStore")
-    assert [one["ok"] for one in checked["checks"]] == [True]
+    assert [one["ok"] for one in checked["checks"]] == [True, True, True]
 
 
 async def test_the_methods_of_the_operator_do_not_exist_on_the_port(world: World) -> None:
@@ -527,13 +528,13 @@ async def test_the_methods_of_the_operator_do_not_exist_on_the_port(world: World
 async def test_a_store_with_a_difference_is_called_corrupt_and_the_first_one_is_named(
     operator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(_path: Path) -> list[check.Difference]:
+    async def damaged(_upkeep: Upkeep) -> list[Difference]:
         return [
-            check.Difference(where="document", message="digest differs", object="d1"),
-            check.Difference(where="tile", message="hash differs"),
+            Difference(where="document", message="digest differs", index=7, object="d1"),
+            Difference(where="tile", message="hash differs"),
         ]
 
-    monkeypatch.setattr(check, "check_store", damaged)
-    with pytest.raises(TrustnodeError, match="document: digest differs d1; and 1 more") as caught:
+    monkeypatch.setattr(Upkeep, "check", damaged)
+    with pytest.raises(TrustnodeError, match=r"document: entry 7: digest differs \(d1\); and 1 more") as caught:
         await operator.call("AdminService/CheckStore")
     assert (caught.value.reason, caught.value.exit_status) == ("STORE_CORRUPT", 8)
