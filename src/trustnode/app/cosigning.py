@@ -39,6 +39,8 @@ TRIES: Final = 3
 SILENT_S: Final = 60.0
 """A witness that is this long behind is an alarm."""
 STALE_STATUS: Final = (409, 422)
+SENTENCE_BYTES: Final = 200
+"""How much of a witness's own words is repeated."""
 NOTES_READ: Final = 64
 """Newest notes in which the names of witnesses are looked up at the start."""
 
@@ -136,8 +138,10 @@ class Cosigning:
             return
         asked = {asyncio.ensure_future(self._compare(one, note)) for one in self.witnesses.values()}
         _, silent = await asyncio.wait(asked, timeout=START_S)
-        for one in silent:
-            one.cancel()
+        for task in silent:
+            task.cancel()
+        for one in self.witnesses.values():
+            one.problem = one.problem or ("" if one.compared else "it did not answer when this node started")
 
     async def _compare(self, one: Witness, note: bytes) -> None:
         try:
@@ -148,7 +152,7 @@ class Cosigning:
         if answer.status == 200 or answer.status in STALE_STATUS:
             await self._settle(one, answer)
         else:
-            one.problem = f"{one.domain} answered {answer.status}"
+            one.problem = _said(one, answer)
 
     async def _settle(self, one: Witness, answer: CheckpointAnswer) -> int:
         """Compare what a witness holds with what we have; returns the size that it showed."""
@@ -219,7 +223,7 @@ class Cosigning:
             TrustnodeError: There is none: the witness fails, or claims what it does not show, or we have stopped.
         """
         if answer.status not in STALE_STATUS:
-            raise error("PEER_UNREACHABLE", f"{one.domain} answered {answer.status}")
+            raise error("PEER_UNREACHABLE", _said(one, answer))
         shown = await self._settle(one, answer)
         if self._venue.read_only:
             raise error("READ_ONLY", self._venue.read_only)
@@ -247,6 +251,12 @@ class Cosigning:
 
     async def _ask_peer(self, domain: str, body: bytes, timeout_s: float) -> CheckpointAnswer:
         return await self._venue.peers.get(domain).add_checkpoint(body, timeout_s=timeout_s)
+
+
+def _said(one: Witness, answer: CheckpointAnswer) -> str:
+    """What a witness answered instead of a cosignature, fit for a line of a log."""
+    text = "".join(c for c in answer.body[:SENTENCE_BYTES].decode("ascii", "replace") if c.isprintable())
+    return f"{one.domain} answered {answer.status}" + (f": {text}" if text else "")
 
 
 def _names(view: View) -> list[str]:

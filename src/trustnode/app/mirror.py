@@ -19,6 +19,7 @@ import msgspec
 
 from trustnode.app.publisher import Publisher
 from trustnode.app.venue import Sender, Venue, log
+from trustnode.app.witness import compare_shown
 from trustnode.core.contract import AgreementState, NegotiationState
 from trustnode.core.document import Document
 from trustnode.core.evidence.checkpoint import SignedCheckpoint, open_checkpoint
@@ -169,6 +170,7 @@ class Mirrors:
             held = await self._held(domain)
             came = await mirror_log(self.venue.peers.get(domain), held.size, timeout_s=CALL_S)
             signed = open_of(self._card(domain), came.checkpoint, held.origin)
+            await compare_shown(self.venue, domain, came.checkpoint, signed.head)
             grown = await self._grown(held, came, signed)
             if grown is not None:
                 await self.venue.store.write(grown, event_id="", returns=int)

@@ -206,6 +206,32 @@ def _fork(request: AddCheckpoint, judgement: Judgement, held: Witnessed, source:
     )  # fmt: skip
 
 
+async def compare_shown(venue: Venue, domain: str, note: bytes, head: TreeHead) -> None:
+    """Compare a head that a peer showed on another way with what it had us cosign: one log has one past for everybody.
+
+    Args:
+        venue: The node.
+        domain: Whose log it is, and who showed it.
+        note: The signed note; its log signature was verified.
+        head: What it says.
+
+    Raises:
+        TrustnodeError: VERIFICATION_FAILED, of this size another root was cosigned; both notes are kept.
+    """
+    origin = log_origin(domain)
+    held = await venue.store.read(lambda view: view.witnessed(origin))
+    if held is None or held.size != head.size or held.root == head.root:
+        return
+    await keep_fork(
+        venue,
+        Fork(
+            origin=origin, size=head.size, root=head.root, held=held.note, shown=note, proof=b"", hashes=b"",
+            proven=True, source=domain, time="",
+        ),
+    )  # fmt: skip
+    raise error("VERIFICATION_FAILED", f"{domain} has shown two histories of its log at entry {head.size:,}")
+
+
 async def keep_fork(venue: Venue, fork: Fork) -> None:
     """Keep both notes for ever, with an entry of its own the first time and when it becomes proven.
 

@@ -220,6 +220,14 @@ async def test_l7d_any_other_status_is_tried_again_later_and_changes_nothing(wor
     assert (gz.venue.read_only, gz.cosigning.witnesses[ZJ].hostile) == ("", "")
 
 
+async def test_the_words_of_a_witness_reach_the_operator_without_what_could_move_a_terminal(world):
+    gz = world[GZ]
+    await gz.append()
+    gz.others[ZJ] = answering(WitnessAnswer(404, body=b"the log is not known here\x1b[2J\n" + b"x" * 500))
+    assert (await ask_once(gz)).message.startswith(f"{ZJ} answered 404: the log is not known here[2J")
+    assert len((await ask_once(gz)).message) < 250
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_l7d_a_redirect_is_not_followed(world, status):
     gz = world[GZ]

@@ -1,16 +1,18 @@
 """The node as a witness: which logs it cosigns, what is on the disk before it answers, what becomes of a fork."""
 
 import asyncio
+import contextlib
 import hashlib
 
 import pytest
 from node.app.witness_world import FIN, GZ, ZJ, Shadow, world_of
 
+from trustnode.app.witness import compare_shown
 from trustnode.core.evidence.checkpoint import open_checkpoint
 from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, open_note
 from trustnode.core.evidence.witness import SIZE_TYPE, AddCheckpoint
 from trustnode.core.identity import log_origin, witness_name
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 
 ORIGIN = log_origin(GZ)
 
@@ -198,6 +200,21 @@ async def test_a_bad_proof_of_a_stranger_is_forgotten_when_the_log_shows_a_good_
     assert [one[2] for one in await both_notes(zj)] == [False]
     assert (await zj.witness(good)).status == 200
     assert await both_notes(zj) == []
+
+
+async def test_l16_a_log_that_shows_one_past_to_the_witness_and_another_to_the_mirror_has_forked(world):
+    gz, zj = world[GZ], world[ZJ]
+    size = await gz.append(4)
+    first = await zj.witness(await gz.request(0))
+    shadow = Shadow(GZ, world.keys[GZ], *(b"%d" % i for i in range(size + 2)))
+    for other, forks in ((size + 1, 0), (size, 1)):
+        signed = open_checkpoint(shadow.note(other), keys(world)[0])
+        with contextlib.suppress(TrustnodeError):
+            await compare_shown(zj.venue, GZ, shadow.note(other), signed.head)
+        assert len(await both_notes(zj)) == forks
+    assert await both_notes(zj) == [(first.held, shadow.note(size), True, GZ)]
+    honest = await zj.read(lambda view: view.witnessed(ORIGIN))
+    await compare_shown(zj.venue, GZ, honest.note, open_checkpoint(honest.note, keys(world)[0]).head)
 
 
 # --- order and loss
