@@ -35,6 +35,7 @@ from trustnode.app.keyring import KeyRing
 from trustnode.app.mirror import Mirrors
 from trustnode.app.publisher import Publisher
 from trustnode.app.reading import Changes
+from trustnode.app.rotation import Rotation
 from trustnode.app.strangers import Strangers
 from trustnode.app.streams import Streams
 from trustnode.app.submission import submit
@@ -181,15 +182,21 @@ def first_card(home: Path, node: settings.Node, now: str, threshold: int = 1) ->
 def applicant_certificate(home: Path, trust_domain: str, now: str) -> tuple[str, ...]:
     """Make the certificate that our card file carries, so that a venue we do not know can apply here."""
     chain, key = home / "keys" / "apply.pem", home / "keys" / "apply.key"
-    if chain.exists() and key.exists() and renewal_time(x509.load_pem_x509_certificate(chain.read_bytes())) > now:
-        return ()
     keys = load_node_keys(home, trust_domain, now)
+    if chain.exists() and key.exists() and _is_fresh(chain.read_bytes(), keys, now):
+        return ()
     spiffe = f"spiffe://{trust_domain}/apply/{secrets.token_hex(8)}"
     made = issue_credential(keys.authority, spiffe, now, APPLY_LIFE)
     key.unlink(missing_ok=True)
     write_secret(key, made.key_pem)
     chain.write_bytes(made.chain_pem)
     return ("keys/apply.key", "keys/apply.pem")
+
+
+def _is_fresh(chain_pem: bytes, keys: NodeKeys, now: str) -> bool:
+    """Whether a certificate is in the first half of its life and of our present authority."""
+    leaf, *issuers = x509.load_pem_x509_certificates(chain_pem)
+    return renewal_time(leaf) > now and keys.authority.intermediate.certificate in issuers
 
 
 def applicant(home: Path, domain: str) -> Credential | None:
@@ -257,6 +264,7 @@ class Node:
         self.stopping = asyncio.Event()
         self.conflicts: tuple[str, ...] = ()
         self.strangers = Strangers(self.venue)
+        self.rotation = Rotation(self.venue, self.home, self.take_over)
         self.drain_s: float = self.config.node.drain_s
         self.upkeep = Upkeep(
             self.venue,
@@ -322,6 +330,7 @@ class Node:
                 self._publish_listings(),
                 self._follow_trust(),
                 self._renew_certificate(),
+                self.rotation.run(),
                 self._apply(),
                 self._watch_writer(),
             ):
@@ -346,6 +355,7 @@ class Node:
             await self.refresh_trust()
             await self.follower.refresh()
             await self.cosigning.refresh()
+            self.rotation.notify()
 
     def trust_changed(self) -> None:
         """Cards changed: roots, channels and followings are to be looked at."""
@@ -423,9 +433,15 @@ class Node:
 
     def renew_certificate(self) -> None:
         """Issue our own certificate anew and show it from the next handshake on."""
+        self.take_over(load_node_keys(self.home, self.venue.domain, self.venue.clock.now()))
+
+    def take_over(self, keys: NodeKeys) -> None:
+        """Issue with these keys from now on, our own certificate first."""
         now, node = self.venue.clock.now(), self.config.node
-        self.keys = load_node_keys(self.home, node.trust_domain, now)
-        self.credential = node_credential(self.home, self.keys, node.node_id, now, node.dns)
+        self.keys = keys
+        self.venue.issuer = Certificates(keys.authority, self.venue.clock)
+        self.credential = node_credential(self.home, keys, node.node_id, now, node.dns)
+        applicant_certificate(self.home, node.trust_domain, now)
         self.server.replace_credential(self.credential)
         self.venue.peers.replace_credential(self.credential)
         self._show_certificate()
@@ -481,7 +497,10 @@ class Node:
         if card.digest != self.venue.keyring.cards[self.venue.domain].digest:
             await submit(self.venue, self.venue.self_sender, card)
             changed.append("card")
-        self.renew_certificate()
+        replaced = await self.rotation.advance()
+        changed += [f"{kind} key" for kind in replaced]
+        if not replaced:
+            self.renew_certificate()
         return (*changed, "certificate")
 
 
@@ -628,10 +647,12 @@ async def _connect(
     node.follower.on_heard = node.courier.heard
     venue.streams.max_age_s, venue.streams.abort_age_s = config.peers.max_age_s, config.peers.abort_age_s
     trust.load_keyring(venue, await venue.store.read(trust.known))
+    node.rotation.use(keys)
     await node.refresh_trust()
     await node.cosigning.compare_at_start()
     if not venue.read_only:
         await submit(venue, venue.self_sender, venue.keyring.cards[venue.domain].document)
+        await node.rotation.advance()
     return node
 
 

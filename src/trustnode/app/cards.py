@@ -36,6 +36,17 @@ CONFLICT_PREFIX: Final = "card-conflict/"
 """Settings: a card of a venue that contradicts the one we hold; both are kept."""
 
 
+def versions_of(view: View, newest: str) -> tuple[Document, ...]:
+    """A card and the versions before it that we hold without a gap, oldest first; empty where it is not stored."""
+    found: list[Document] = []
+    document = view.document(newest) if newest else None
+    while document is not None:
+        found.append(document)
+        previous = decode(document, Card).previous
+        document = view.document(previous) if previous else None
+    return tuple(reversed(found))
+
+
 async def check_new_card(venue: Venue, document: Document) -> Verified[Card]:
     """Check the card of another venue against the version we hold and against all others.
 

@@ -89,6 +89,10 @@ class KeyRing:
         """Whether somebody's key was revoked, from whatever time on."""
         return (domain_of(owner), kid) in self._revoked
 
+    def revoked_by(self, issuer: str) -> frozenset[str]:
+        """Keys that a venue took back, by kid."""
+        return frozenset(kid for domain, kid in self._revoked if domain == issuer)
+
     def _with_ends(self, owner: str, keys: Sequence[PublicKey]) -> tuple[PublicKey, ...]:
         ends = ((key, self._revoked.get((domain_of(owner), key.kid), "")) for key in keys)
         return tuple(key._replace(revoked_from=end) if end else key for key, end in ends)

@@ -16,6 +16,7 @@ from typing import Final
 from trustnode.app.venue import Venue, log
 from trustnode.core.evidence import note as notes
 from trustnode.core.evidence.checkpoint import Checkpoint, sign_checkpoint
+from trustnode.core.evidence.note import Sign
 from trustnode.core.evidence.witness import open_own
 from trustnode.core.identity import log_origin
 from trustnode.errors import TrustnodeError, error
@@ -81,7 +82,7 @@ class Publisher:
         if kept is not None and self._carries_our_signature(kept):
             return Published(checkpoint, kept.note)
         key = self.venue.log_key
-        note = sign_checkpoint(checkpoint, key.public, key.sign)
+        note = sign_checkpoint(checkpoint, key.public, key.sign, *self._besides())
         await self._keep(KeptCheckpoint(checkpoint.size, checkpoint.root, self.venue.clock.now(), note))
         return Published(checkpoint, note)
 
@@ -92,3 +93,7 @@ class Publisher:
 
     async def _keep(self, kept: KeptCheckpoint) -> None:
         await self.venue.store.write(lambda tx: tx.keep_checkpoint(kept), event_id="", returns=type(None))
+
+    def _besides(self) -> list[tuple[bytes, Sign]]:
+        """Log keys that sign too while one takes the place of another."""
+        return [(key.public, key.sign) for key in self.venue.log_keys_besides]

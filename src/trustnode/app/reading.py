@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from trustnode.app import catalog
+from trustnode.app.cards import versions_of
+from trustnode.app.revocation import OWN_CARD
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import identifier
 from trustnode.core.access import AccessState
@@ -219,13 +221,18 @@ def product_digests(view: View, product: str) -> Iterable[str]:
     return (own.document if own else "", entry.registration if entry else "", entry.document if entry else "")
 
 
+CARDS: Final = 8
+"""Versions of a venue's card that are shown with an object, the newest ones."""
+
+
 def _party_digests(view: View, parties: Sequence[str], nodes: Sequence[str]) -> Iterable[str]:
     for party in parties:
         known = view.get(ParticipantState, party)
         yield known.document if known else ""
     for domain in nodes:
         peer = view.get(PeeringState, domain)
-        yield peer.card if peer else view.setting("own-card")
+        newest = peer.card if peer else view.setting(OWN_CARD)
+        yield from (card.digest for card in versions_of(view, newest)[-CARDS:])
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------

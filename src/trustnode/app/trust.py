@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from trustnode.app.cards import conflicts
+from trustnode.app.cards import conflicts, versions_of
 from trustnode.app.participant import DENIED_PREFIX
 from trustnode.app.revocation import OWN_CARD, Revoked, denied_serials, revoked_keys
 from trustnode.app.venue import Venue
-from trustnode.core.document import Document, Verified, decode
+from trustnode.core.document import Document, Verified
 from trustnode.core.identity import Bundle, Card, bundle_of, check_card
 from trustnode.core.participant import ParticipantState
 from trustnode.core.peering import PeeringState
@@ -52,17 +52,6 @@ def known(view: View) -> Known:
         peerings, cards, participants, keys, denied, denied_serials(view), revoked_keys(view),
         versions_of(view, view.setting(OWN_CARD)), tuple(sorted(conflicts(view))),
     )  # fmt: skip
-
-
-def versions_of(view: View, newest: str) -> tuple[Document, ...]:
-    """A card and the versions before it that we hold without a gap, oldest first; empty where it is not stored."""
-    found: list[Document] = []
-    document = view.document(newest) if newest else None
-    while document is not None:
-        found.append(document)
-        previous = decode(document, Card).previous
-        document = view.document(previous) if previous else None
-    return tuple(reversed(found))
 
 
 def load_keyring(venue: Venue, found: Known) -> None:

@@ -149,6 +149,8 @@ class Venue:
     """Requests of the operator that are carried out now, by identifier."""
     way_on: str = ""
     """The command that leads out of read-only, where one is known."""
+    log_keys_besides: tuple[Signer, ...] = ()
+    """The log key that comes next, or the one before: both sign the log while our card lists both."""
     policies: Policies = field(default_factory=Policies)
     on_trust_change: Callable[[], None] = lambda: None
     """Called when roots or the deny list changed, so that the server takes them over."""

@@ -1,6 +1,6 @@
-"""``trustnode profile`` and ``trustnode keys``.
+"""``trustnode profile``: who you are.
 
-Decides: what is shown of a profile and of keys; never a private key. Leaves to others: files (``sdk``, ``keys``).
+Decides: what is shown of a profile; never a private key. Leaves to others: files (``sdk``, ``keys``).
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trustnode.cli import asking, output, source
+from trustnode.cli import asking, output
 from trustnode.cli.lazy import Group
-from trustnode.errors import TrustnodeError
 
 if TYPE_CHECKING:
     from trustnode.sdk.profile import Profile
@@ -103,77 +102,3 @@ def jdbc(found: Profile) -> str:
     }
     query = "&".join(f"{key}={value}" for key, value in options.items())
     return f"jdbc:arrow-flight-sql://{found.settings.addresses[0]}/?{query}"
-
-
-@click.group(cls=Group)
-def keys() -> None:
-    """Keys: which there are, and when they end."""
-
-
-@keys.command()
-def status() -> None:
-    """List the keys of your node, or of your profile."""
-    rows = _node_keys() if asking.is_operator() else _profile_keys()
-    items = [
-        {"key": key, "kind": kind, "id": mark, "until": until, "file": file} for key, kind, mark, until, file in rows
-    ]
-    lines = output.table(
-        ("KEY", "KIND", "ID", "UNTIL"),
-        [(key, kind, mark[:16], output.day(until)) for key, kind, mark, until, _ in rows],
-    )
-    output.show_list(items, lines)
-    if asking.is_operator() and (asking.home() / "root.key").exists():
-        output.note("ALARM    root.key is still on this machine: move it off, it signs the venue card and nothing else")
-
-
-def _profile_keys() -> list[tuple[str, str, str, str, str]]:
-    """Keys of the profile: name, kind, identifier, end, file."""
-    from trustnode.core.document import decode
-    from trustnode.core.participant import ParticipantKey
-    from trustnode.sdk.profile import Profile
-
-    found = Profile.open(asking.profile())
-    document = decode(found.key_document, ParticipantKey)
-    return [
-        ("document key", "Ed25519", found.public_key.kid, document.not_after, "participant.key"),
-        ("certificate", "P-256", f"{found.credential.leaf.serial_number:x}", _end_of(found), "client.pem"),
-    ]
-
-
-def _node_keys() -> list[tuple[str, str, str, str, str]]:
-    """Keys of the home folder: name, kind, identifier, end, file."""
-    import hashlib
-    import os
-
-    from trustnode import config
-    from trustnode.core import clock
-    from trustnode.keys import load_node_keys, root_signer
-
-    home = asking.home()
-    domain = config.load(home, os.environ).config.node.trust_domain
-    held = load_node_keys(home, domain, source.now())
-    rows = []
-    for name, signer in (("evidence", held.evidence), ("log", held.log), ("witness", held.witness)):
-        rows.append((name, "Ed25519", hashlib.sha256(signer.public).hexdigest(), "", f"keys/{name}.key"))
-    for name, certificate in (
-        ("authority", held.authority.root),
-        ("intermediate", held.authority.intermediate.certificate),
-    ):
-        serial = f"{certificate.serial_number:x}"
-        rows.append((name, "P-256", serial, clock.text(certificate.not_valid_after_utc), f"keys/{_file_of(name)}.pem"))
-    root = _root(root_signer, home)
-    return [*([("root", "Ed25519", root, "", "root.key")] if root else []), *rows]
-
-
-def _file_of(name: str) -> str:
-    return "ca" if name == "authority" else name
-
-
-def _root(load: Any, home: Path) -> str:
-    import hashlib
-
-    try:
-        signer = load(home)
-    except TrustnodeError:
-        return "unreadable"
-    return hashlib.sha256(signer.public).hexdigest() if signer else ""

@@ -26,7 +26,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "status": Entry("node:status", "How the node stands; exit 9 with an alarm."),
     "healthcheck": Entry("node:healthcheck", "Exit 0 if the node serves; for probes."),
     "config": Entry("configuration:config", "Check and show the settings of a node."),
-    "keys": Entry("profile:keys", "Which keys there are and when they end."),
+    "key": Entry("key:key", "Keys: status, rotate, revoke."),
     "store": Entry("store:store", "Check the node's store."),
     "backup": Entry("store:backup", "Copy the node's store."),
     "card": Entry("card:card", "Versions of your venue card: next, sign, install."),

@@ -41,7 +41,7 @@ from trustnode.core.catalog import Registration
 from trustnode.core.contract import Act, Delegation, NegotiationMessage, Offer
 from trustnode.core.document import Document, Statement, canonical, decode, payload_type
 from trustnode.core.participant import ParticipantKey
-from trustnode.core.peering import PeerAgreement
+from trustnode.core.peering import PeerAgreement, Status
 from trustnode.errors import TrustnodeError, error
 
 if TYPE_CHECKING:
@@ -440,6 +440,12 @@ class Operator(Session):
             "reason": fingerprint,
         }
         return self.issue(payload_type(Act), json.dumps(statement).encode(), VENUE_SIGNS).object
+
+    def tell(self, events: Sequence[Mapping[str, str]]) -> Item:
+        """Say to every peer what became of keys and certificates of ours; it holds here at once."""
+        now = source.now()
+        statement = {"aud": ["*"], "events": [{"effective": now, **event} for event in events]}
+        return self.issue(payload_type(Status), json.dumps(statement).encode(), VENUE_SIGNS).object
 
     def test_peer(self, venue: str) -> list[dict[str, Any]]:
         """Test the way to a peer."""

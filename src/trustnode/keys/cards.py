@@ -32,7 +32,7 @@ from trustnode.core.identity import (
 from trustnode.core.identity.card import CardUse, Level
 from trustnode.errors import TrustnodeError, error
 from trustnode.keys.home import NodeKeys
-from trustnode.keys.rotation import SIGNING
+from trustnode.keys.rotation import SIGNING, root_mark
 
 PROTOCOL: Final = ProtocolRange(1, 1)
 CARD_FILE: Final = "venue.card"
@@ -123,10 +123,11 @@ def issue_card(*, root: Signer | Sequence[Signer], threshold: int = 0, **fields:
 def _card_keys(keys: NodeKeys, last: Card | None, now: str) -> tuple[CardKey, ...]:
     """The keys in use and those that come next; a key that is neither is dropped, unless it is no key of the node."""
     known = {key.public: key for key in (last.keys if last else ())}
+    revoked = keys.staged.revoked
     listed: list[CardKey] = [key for key in known.values() if key.use not in SIGNING and key.not_after > now]
     for use in SIGNING:
         for signer in (keys.signer(use), keys.staged.next.get(use)):
-            if signer is not None:
+            if signer is not None and signer.public.hex() not in revoked:
                 raw = signer.public.hex()
                 ends = clock.shift(now, KEY_LIFE_DAYS[use] * 86400)
                 listed.append(known.get(raw) or CardKey(use, raw, clock.shift(now, -300), ends))
@@ -137,7 +138,8 @@ def _card_bundle(keys: NodeKeys, last: Card | None, now: str) -> CardBundle:
     """The root in use, the one that comes next, and the one before while certificates under it are about."""
     staged = keys.staged
     former = staged.root_old if staged.root_old_until > now else None
-    x5c = tuple(_x5c(root) for root in (keys.authority.root, staged.root_next, former) if root is not None)
+    roots = [root for root in (keys.authority.root, staged.root_next, former) if root is not None]
+    x5c = tuple(_x5c(root) for root in roots if root_mark(root) not in staged.revoked)
     if last is None:
         return CardBundle(1, x5c)
     return CardBundle(last.bundle.spiffe_sequence + (x5c != last.bundle.x5c), x5c)
@@ -267,11 +269,13 @@ def check_next(card: Document, previous: Document, keys: NodeKeys, now: str) -> 
     """
     checked = check_card(card, now)
     check_follows(checked, check_card(previous, None))
-    listed = {(key.use, key.public) for key in checked.value.keys}
+    listed, staged = {(key.use, key.public) for key in checked.value.keys}, keys.staged
     for use in SIGNING:
-        if (use, keys.signer(use).public.hex()) not in listed:
+        ours = {(use, one.public.hex()) for one in (keys.signer(use), staged.next.get(use)) if one is not None}
+        if not ours & listed:
             step = "Make it anew on this machine: trustnode card next"
             raise error("CONFIG_INVALID", f"this card lists another {use} key than the node has", next_step=step)
-    if _x5c(keys.authority.root) not in checked.value.bundle.x5c:
+    roots = {_x5c(root) for root in (keys.authority.root, staged.root_next) if root is not None}
+    if not roots & set(checked.value.bundle.x5c):
         raise error("CONFIG_INVALID", "this card lists another certificate authority than the node has", field="bundle")
     return checked

@@ -13,13 +13,16 @@ a step is due (``app.rotation``), what a card lists (``cards``). Source: protoco
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from trustnode.core import clock
 from trustnode.core.identity.card import CardUse
@@ -42,6 +45,8 @@ FILES: Final[Mapping[str, tuple[str, ...]]] = {
 SUFFIXES: Final = (".key", ".pem", ".cross.pem")
 JOURNAL: Final = "rotation.journal"
 """Names of the files that are taking their place; it stands until all of them have."""
+REVOKED: Final = "revoked.json"
+"""Keys that the operator took back, and from when on; the node tells it once its card is without them."""
 REPLACED: Final = "ca.old.since"
 """When the former authority stopped issuing."""
 
@@ -58,10 +63,19 @@ class Staged:
     root_old: x509.Certificate | None = None
     root_old_until: str = ""
     """Until when certificates under the former root may still be in use."""
+    revoked: frozenset[str] = frozenset()
+    """Raw keys, and SHA-256 of roots, that no card lists any more."""
 
 
-def stage(keys: Path, kind: Kind, trust_domain: str, now: str) -> None:
+def stage(keys: Path, kind: Kind, trust_domain: str, now: str, *, stolen: bool = False) -> None:
     """Make the key that will take the place of the present one.
+
+    Args:
+        keys: Folder of the key files.
+        kind: Which.
+        trust_domain: The domain.
+        now: Start of the lives of new certificates.
+        stolen: The present authority is in other hands: nothing of the new one is signed with it.
 
     Raises:
         TrustnodeError: DUPLICATE, one is staged already.
@@ -72,7 +86,7 @@ def stage(keys: Path, kind: Kind, trust_domain: str, now: str) -> None:
     if kind in SIGNING:
         write_secret(keys / f"{kind}.next.key", FileSigner.generate().pem)
     elif kind == "authority":
-        _stage_authority(keys, trust_domain, now)
+        _stage_authority(keys, trust_domain, now, stolen=stolen)
     elif kind == "intermediate":
         root = Issued(_certificate(keys / "ca.pem"), load_certificate_key(keys / "ca.key"))
         _write_pair(keys, "intermediate.next", make_intermediate(trust_domain, root, now))
@@ -92,11 +106,11 @@ def unstage(keys: Path, kind: Kind) -> None:
             (keys / f"{name}.next{suffix}").unlink(missing_ok=True)
 
 
-def _stage_authority(keys: Path, trust_domain: str, now: str) -> None:
+def _stage_authority(keys: Path, trust_domain: str, now: str, *, stolen: bool) -> None:
     """A root with a name of its own, an intermediate under it, and the root signed by the old one."""
     root = make_root(trust_domain, now, name_by_key=True)
     _write_pair(keys, "intermediate.next", make_intermediate(trust_domain, root, now))
-    if (keys / "ca.key").exists():
+    if (keys / "ca.key").exists() and not stolen:
         old = Issued(_certificate(keys / "ca.pem"), load_certificate_key(keys / "ca.key"))
         (keys / "ca.next.cross.pem").write_bytes(pem_of(cross_sign(old, root.certificate, now)))
     _write_pair(keys, "ca.next", root)  # last: with its key there, everything is
@@ -119,6 +133,7 @@ def promote(keys: Path, kind: Kind, now: str) -> None:
         raise error("NOT_FOUND", f"no new {kind} key is staged", field=kind)
     if kind == "authority":
         (keys / REPLACED).write_text(now)
+        (keys / "ca.cross.pem").unlink(missing_ok=True)
     staged = keys / f"{JOURNAL}.new"
     staged.write_text("\n".join(FILES[kind]))
     _to_disk(staged)
@@ -170,7 +185,75 @@ def read_staged(keys: Path) -> Staged:
         root_next=_certificate(keys / "ca.next.pem") if is_staged(keys, "authority") else None,
         root_old=_certificate(keys / "ca.old.pem") if (keys / "ca.old.pem").exists() else None,
         root_old_until=clock.shift(since, CLIENT_LIFE.total_seconds()) if since else "",
+        revoked=frozenset(one.public for one in read_revocations(keys)),
     )
+
+
+def take_back(keys: Path, kinds: Iterable[Kind], trust_domain: str, now: str, invalid_from: str) -> None:
+    """Note that keys are in other hands since a time, and make new ones that the next card lists in their place.
+
+    A key that was staged lay beside the stolen one: it is taken back too.
+    """
+    chosen = tuple(kinds)
+    note_revocations(keys, [one for kind in chosen for one in _in_other_hands(keys, kind, invalid_from)])
+    for kind in chosen:
+        if kind not in ("intermediate", "node") or "authority" not in chosen:
+            unstage(keys, kind)
+            stage(keys, kind, trust_domain, now, stolen=True)
+
+
+def _in_other_hands(keys: Path, kind: Kind, invalid_from: str) -> list[Revocation]:
+    if kind == "authority":
+        paths = [keys / f"ca{form}.pem" for form in ("", ".next", ".old")]
+        roots = [_certificate(path) for path in paths if path.exists()]
+        return [Revocation(kind, root_mark(root), invalid_from) for root in roots]
+    if kind not in SIGNING:
+        return []
+    files = [keys / f"{kind}{form}.key" for form in ("", ".next", ".old")]
+    return [Revocation(kind, FileSigner.load(path).public.hex(), invalid_from) for path in files if path.exists()]
+
+
+def root_mark(root: x509.Certificate) -> str:
+    """By what a root is remembered as taken back: SHA-256 of the certificate."""
+    return hashlib.sha256(root.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A document key that the operator took back."""
+
+    use: str
+    public: str
+    """Raw public key, lower-case hex."""
+    invalid_from: str
+
+    @property
+    def kid(self) -> str:
+        """By what others know the key."""
+        return hashlib.sha256(bytes.fromhex(self.public)).hexdigest()
+
+
+def read_revocations(keys: Path) -> tuple[Revocation, ...]:
+    """Keys that were taken back.
+
+    Raises:
+        TrustnodeError: CONFIG_INVALID.
+    """
+    path = keys / REVOKED
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=tuple[Revocation, ...]) if path.exists() else ()
+    except msgspec.DecodeError as problem:
+        raise error("CONFIG_INVALID", f"{REVOKED}: {problem}", field=REVOKED) from None
+
+
+def note_revocations(keys: Path, taken_back: Iterable[Revocation]) -> None:
+    """Remember that keys were taken back, before anything else is done about them."""
+    known = {one.public: one for one in read_revocations(keys)}
+    for one in taken_back:
+        known.setdefault(one.public, one)
+    staged = keys / f"{REVOKED}.new"
+    staged.write_bytes(msgspec.json.encode(tuple(known.values())))
+    _to_disk(staged)
+    staged.replace(keys / REVOKED)
 
 
 def _signers(keys: Path, form: str) -> dict[str, FileSigner]:

@@ -214,8 +214,9 @@ def _resolved(view: View, identifier: str, sender: Sender, venue: Venue) -> pb.R
     card = venue.keyring.cards.get(identifier)
     if card is not None and sender.kind != "PEER":
         return pb.ResolveIdentifierResponse(
-            kind="venue", identifier=identifier, origin=identifier, document=document_to_proto(card.document)
-        )
+            kind="venue", identifier=identifier, origin=identifier, document=document_to_proto(card.document),
+            supporting=[document_to_proto(one.document) for one in venue.keyring.versions(identifier)[-9:-1]],
+        )  # fmt: skip
     found = _product(view, identifier, sender, venue)
     document = view.document(found.registration) if found else None
     if found is None or document is None:

@@ -16,7 +16,7 @@ from trustnode.core import clock
 from trustnode.core.access import AccessRequest, Receipt
 from trustnode.core.contract import Agreement as Statement
 from trustnode.core.contract import Delegation, Offer
-from trustnode.core.document import Document, decode, verify
+from trustnode.core.document import Document, decode
 from trustnode.core.identifier import short_name
 from trustnode.core.policy import compiled
 from trustnode.errors import TrustnodeError, error
@@ -193,7 +193,8 @@ class Agreement:
                 raise
             answer = {"receipt": None, "acks": ()}
         document: Document | None = answer["receipt"]
-        receipt = verify(document, Receipt, self.trust.keys, None).value if document else None
+        provider = self.value.provider_node
+        receipt = (await self.trust.check(self.connection, document, Receipt, provider)).value if document else None
         asked = found.document if found.document and found.document.name == "access-request" else None
         request = decode(asked, AccessRequest) if asked else None
         return Delivered(found, request, receipt, document, tuple(answer["acks"]))

@@ -211,6 +211,6 @@ class _Local:
 
 def target(profile: Profile) -> Target:
     """Address and roots of the profile's venue."""
-    card = profile.card.value
+    card = profile.own_cards()[-1].value
     addresses = profile.settings.addresses or card.endpoints
     return Target(profile.venue, tuple(addresses), bundle_of(card, now()).pem)

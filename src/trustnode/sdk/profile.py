@@ -115,6 +115,12 @@ class Profile:
         check_fingerprint(document, self.settings.fingerprint)
         return check_card(document, None)
 
+    def own_cards(self) -> tuple[Verified[Card], ...]:
+        """The venue's card that was compared, and the newest version that its roots led to since."""
+        kept = self.kept_card(self.venue)
+        newest = check_card(kept, None) if kept is not None else self.card
+        return (self.card, newest) if newest.value.version > self.card.value.version else (self.card,)
+
     @functools.cached_property
     def key_document(self) -> Document:
         """The ``participant-key`` with both signatures."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import msgspec
 
 from trustnode.core.access import REQUEST_LIFE_S, AccessHeader, AccessRequest, Query, Receipt
-from trustnode.core.document import Document, Verified, verify
+from trustnode.core.document import Document, Verified
 from trustnode.core.stream import SALT_BYTES, query_commitment
 from trustnode.errors import REASONS, IdentityRefused, TrustnodeError, error
 from trustnode.sdk.decoding import need
@@ -229,7 +229,7 @@ class Reader:
         document = document or await self._fetch_receipt()
         if document is None or asked is None:
             raise error("VERIFICATION_FAILED", "the node delivered without a receipt", access=self.access)
-        receipt = verify(document, Receipt, agreement.trust.keys, None)
+        receipt = await agreement.trust.check(agreement.connection, document, Receipt, agreement.value.provider_node)
         check_receipt(receipt.value, asked.request, delivery.header)
         self._receipt = receipt
         item = delivery.item(receipt)

@@ -205,9 +205,18 @@ def _pairs(metadata: Any) -> dict[str, str | bytes]:
 
 
 async def _answered(call: aio.UnaryUnaryCall[Any, M]) -> M:
-    """The answer. Our own cancelling raises CancelledError, so that this status means a node that went away."""
+    """The answer. Our own cancelling raises CancelledError, so that this status means a node that went away.
+
+    A channel that is closed under a call, because it was replaced or its venue removed, raises the same without anybody
+    having cancelled the task: that would end a courier in silence.
+    """
     try:
         return await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            raise error("PEER_UNREACHABLE", "the connection was closed during the call") from None
+        raise
     except aio.AioRpcError as failed:
         if failed.code() is grpc.StatusCode.CANCELLED and not is_answered(failed):
             raise error("PEER_UNREACHABLE", "the node went away during the call") from failed

@@ -80,11 +80,21 @@ def parse_checkpoint(text: str, *, extensions: bool = True) -> Checkpoint:
     return Checkpoint(origin, size, root)
 
 
-def sign_checkpoint(checkpoint: Checkpoint, public: bytes, signer: notes.Sign) -> bytes:
-    """Write the note of a checkpoint, signed by the log key under the origin as its name."""
+def sign_checkpoint(
+    checkpoint: Checkpoint, public: bytes, signer: notes.Sign, *besides: tuple[bytes, notes.Sign]
+) -> bytes:
+    """Write the note of a checkpoint, signed by the log key under the origin as its name.
+
+    Args:
+        checkpoint: What is said of the log.
+        public: Raw public key.
+        signer: Signs with it.
+        *besides: Further log keys, while one takes the place of another (protocol 1.3): whoever knows one can verify.
+    """
     parse_checkpoint(checkpoint.text, extensions=False)
-    line = notes.sign(checkpoint.text, checkpoint.origin, public, signer)
-    return notes.assemble(checkpoint.text, [line])
+    signers = ((public, signer), *besides)
+    lines = [notes.sign(checkpoint.text, checkpoint.origin, raw, sign) for raw, sign in signers]
+    return notes.assemble(checkpoint.text, lines)
 
 
 def open_checkpoint(

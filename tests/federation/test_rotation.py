@@ -1,0 +1,238 @@
+"""Every key of a node is replaced while sixteen callers read through it; none of them notices."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from federation.key_world import holds, install
+from federation.world import DATA, HOME, World, product_text, write_tables
+
+from trustnode import aio
+from trustnode.app import evidence
+from trustnode.app.submission import submit
+from trustnode.app.venue import Sender
+from trustnode.core import clock
+from trustnode.core.document import Signer, seal
+from trustnode.core.evidence.checkpoint import open_checkpoint
+from trustnode.core.evidence.note import ED25519, VerifierKey
+from trustnode.core.evidence.report import Report
+from trustnode.core.evidence.verify import verify_bundle
+from trustnode.core.identity import fingerprint, log_origin
+from trustnode.core.peering import Status, StatusEvent
+from trustnode.errors import TrustnodeError
+from trustnode.keys import load_node_keys
+from trustnode.keys.rotation import KINDS, SIGNING, is_staged, promote, stage, take_back
+from trustnode.node import Node
+from trustnode.testing.network import Network, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CALLERS = 16
+QUERY = "select id from t where id < 5"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    folder = tmp_path_factory.mktemp("rotation")
+    write_tables(folder)
+    async with Network(folder) as network:
+        made = World(network, folder)
+        await network.start(DATA, area="5200", subject="915200000000000001")
+        await network.start(HOME)
+        await network.peer(DATA, HOME)
+        await made.join(DATA, "bureau", "PROVIDER")
+        await made.join(HOME, "acme", "CONSUMER")
+        await made.publish(made.clients["bureau"], product_text("small", ("open",)), "small")
+        yield made
+        for client in made.clients.values():
+            await client.aclose()
+
+
+class Callers:
+    """Sixteen readers; what failed, and how many reads came through."""
+
+    def __init__(self, agreement) -> None:
+        self.agreement = agreement
+        self.read = 0
+        self.failed: list[str] = []
+
+    async def one(self) -> None:
+        while True:
+            try:
+                rows = await self.agreement.sql(QUERY).to_arrow()
+                assert rows.num_rows == 5
+                self.read += 1
+            except TrustnodeError as failure:
+                if failure.reason != "BUSY":  # the machine is full: that says nothing about keys
+                    self.failed.append(f"{failure.reason}: {failure.message}")
+            await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def reading(agreement) -> AsyncIterator[Callers]:
+    callers = Callers(agreement)
+    tasks = [asyncio.ensure_future(callers.one()) for _ in range(CALLERS)]
+    try:
+        await until(lambda: _more(callers, 0))
+        yield callers
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _more(callers: Callers, than: int) -> bool:
+    return callers.read >= than + CALLERS
+
+
+async def rotate(world: World, node: Node, kind) -> None:
+    """As an operator does it: a new key, the card that publishes it, later the card that drops the old one."""
+    other = HOME if node.venue.domain == DATA else DATA
+    stage(node.home / "keys", kind, node.venue.domain, node.venue.clock.now())
+    if kind in (*SIGNING, "authority"):
+        await holds(world.network, other, await install(node))
+    else:
+        await node.reload()
+
+    async def in_use() -> bool:
+        return not is_staged(node.home / "keys", kind)
+
+    await until(in_use)
+    if kind in SIGNING:
+        await holds(world.network, other, await install(node))
+
+
+def present(node: Node) -> dict[str, object]:
+    venue, keys = node.venue, node.keys
+    return {
+        "evidence": venue.evidence.public, "log": venue.log_key.public, "witness": keys.witness.public,
+        "authority": keys.authority.root, "intermediate": keys.authority.intermediate.certificate,
+        "node": node.credential.leaf.public_key(),
+    }  # fmt: skip
+
+
+async def test_i6a_i6b_every_kind_of_key_is_replaced_at_both_nodes_without_a_failed_call(world) -> None:
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/small")
+    async with reading(agreement) as callers:
+        for domain in (DATA, HOME):
+            for kind in KINDS if domain == DATA else ("evidence", "authority", "node"):
+                before, done = present(world[domain]), callers.read
+                await rotate(world, world[domain], kind)
+                await until(lambda done=done: _more(callers, done))
+                assert present(world[domain])[kind] != before[kind], kind
+                assert callers.failed == [], (domain, kind)
+    assert callers.read > CALLERS * (len(KINDS) + 3)
+    await read_anew(world, agreement.id)
+
+
+async def read_anew(world: World, agreement: str) -> None:
+    """A client that knows the first card alone, and so the former root alone, connects and reads."""
+    async with aio.connect(world.clients["acme"].profile.folder) as client:
+        found = await client.agreement(agreement)
+        assert (await found.sql(QUERY).to_arrow()).num_rows == 5
+
+
+async def bundle_of(world: World, agreement: str) -> Report:
+    node = world[DATA]
+    data = await evidence.bundle(node.venue, node.publisher, Sender("OPERATOR", DATA), agreement)
+    anchors = {domain: fingerprint(world[domain].venue.keyring.versions(domain)[0].document) for domain in (HOME, DATA)}
+    return verify_bundle(data, anchors=anchors)
+
+
+def wrong(report: Report) -> list[str]:
+    """What a stranger would object to; that nobody cosigned these logs is not the question here."""
+    return [one.message for one in report.findings if one.verdict != "UNWITNESSED"]
+
+
+async def test_l12_the_log_is_signed_by_the_old_by_both_and_by_the_new_key(world) -> None:
+    node = world[DATA]
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/small")
+    old = node.venue.log_key.public
+    notes = [(await node.publisher.publish()).note]
+    stage(node.home / "keys", "log", DATA, node.venue.clock.now())
+    new = node.keys.staged.next.get("log", load_node_keys(node.home, DATA, node.venue.clock.now()).staged.next["log"])
+    await holds(world.network, HOME, await install(node))
+    await until(lambda: _is(lambda: node.venue.log_key.public == new.public))
+    assert {key.public for key in node.venue.log_keys_besides} == {old}
+    notes.append((await node.publisher.publish()).note)
+    during = await bundle_of(world, agreement.id)
+    await holds(world.network, HOME, await install(node))
+    await until(lambda: _is(lambda: node.venue.log_keys_besides == ()))
+    await agreement.sql(QUERY).to_arrow()
+    notes.append((await node.publisher.publish()).note)
+    assert [verifies(note, old) for note in notes] == [True, True, False]
+    assert [verifies(note, new.public) for note in notes] == [False, True, True]
+    assert all(verifies(note, old, new.public) for note in notes)
+    assert wrong(during) == wrong(await bundle_of(world, agreement.id)) == []
+    assert not (node.home / "keys" / "log.old.key").exists()
+
+
+def verifies(note: bytes, *keys: bytes) -> bool:
+    try:
+        open_checkpoint(note, [VerifierKey(log_origin(DATA), ED25519, key) for key in keys])
+    except TrustnodeError:
+        return False
+    return True
+
+
+async def _is(holds_now) -> bool:
+    return holds_now()
+
+
+async def test_i6b_a_new_authority_that_no_card_published_is_refused_and_named(world) -> None:
+    node, other = world[DATA], world[HOME]
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/small")
+    stage(node.home / "keys", "authority", DATA, node.venue.clock.now(), stolen=True)
+    promote(node.home / "keys", "authority", node.venue.clock.now())
+    await node.reload()
+    await other.venue.peers.remove(DATA)  # a connection that stands goes on; the next one is what is looked at
+    await other.refresh_trust()
+    with pytest.raises(TrustnodeError) as named:
+        await agreement.sql(QUERY).to_arrow()
+    assert named.value.reason == "PEER_UNREACHABLE"
+    card = await install(node)
+    await submit(other.venue, Sender("OPERATOR", HOME), card)
+    await holds(world.network, HOME, card)
+    await until(lambda: _reads(agreement))
+
+
+async def _reads(agreement) -> bool:
+    try:
+        return (await agreement.sql(QUERY).to_arrow()).num_rows == 5
+    except TrustnodeError:
+        return False
+
+
+async def test_a_signature_by_a_revoked_key_after_invalid_from_is_refused_whatever_time_it_claims(world) -> None:
+    node, other = world[DATA], world[HOME]
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/small")
+    await agreement.sql(QUERY).to_arrow()
+    stolen, now = node.venue.evidence, node.venue.clock.now()
+    take_back(node.home / "keys", ["evidence"], DATA, now, now)
+    await holds(world.network, HOME, await install(node))
+    kid = hashlib.sha256(stolen.public).hexdigest()
+    await until(lambda: _is(lambda: other.venue.keyring.is_revoked(DATA, kid)))
+    assert node.venue.evidence.public != stolen.public
+    for time in (clock.shift(now, -86400), clock.shift(now, 1)):
+        assert (await by_thief(world, stolen, time)).reason == "SIGNATURE_INVALID"
+    await world.network.stop(HOME)
+    await world.network.start(HOME)
+    assert (await by_thief(world, stolen, clock.shift(now, -86400))).reason == "SIGNATURE_INVALID"
+    await until(lambda: _answers(node, HOME))
+    assert wrong(await bundle_of(world, agreement.id)) == []
+
+
+async def _answers(node: Node, other: str) -> bool:
+    await node.venue.peers.get(other).check_health(timeout_s=1)
+    return True
+
+
+async def by_thief(world: World, key: Signer, time: str) -> TrustnodeError:
+    """A notice that a thief dates as it likes."""
+    event = StatusEvent(kind="PRODUCT", subject=f"{DATA}/small", state="REVOKED", effective=time)
+    fields = world[HOME].venue.fields("*", iss=DATA) | {"time": time}
+    with pytest.raises(TrustnodeError) as refused:
+        await submit(world[HOME].venue, Sender("PEER", DATA), seal(Status(events=(event,), **fields), key))
+    return refused.value
