@@ -11,7 +11,7 @@ from unit.sdk.frames import TABLE, commitment, frames_of
 from trustnode.core import clock
 from trustnode.core.access import AccessHeader, AccessRequest, DecisionLink, Query, Receipt, ReceiptAck
 from trustnode.core.contract import Agreement
-from trustnode.core.document import PublicKey, decode, seal
+from trustnode.core.document import PublicKey, decode, seal, verify
 from trustnode.core.stream import query_commitment
 from trustnode.errors import TrustnodeError, error
 from trustnode.keys import FileSigner
@@ -142,7 +142,11 @@ def agreement(home=None, custody="HELD"):
     profile = Profile(custody)
     connection = Connection(home or Home(), profile)
     keys = {"gz.example": (PublicKey(VENUE.public, "", clock.FOREVER),)}
-    trust = SimpleNamespace(keys=lambda owner, _use: keys.get(owner, ()), prepare=nothing)
+
+    async def check(_node, document, kind, _venue):
+        return verify(document, kind, lambda owner, _use: keys.get(owner, ()), None)
+
+    trust = SimpleNamespace(check=check, prepare=nothing)
     value = SimpleNamespace(provider_node="gz.example", consumer_node="zj.example")
     document = SimpleNamespace(digest="c" * 64)
     made = SimpleNamespace(
