@@ -144,9 +144,9 @@ def agreement(home=None, custody="HELD"):
     keys = {"gz.example": (PublicKey(VENUE.public, "", clock.FOREVER),)}
 
     async def check(_node, document, kind, _venue):
-        return verify(document, kind, lambda owner, _use: keys.get(owner, ()), None)
+        return verify(document, kind, trust.keys, None)
 
-    trust = SimpleNamespace(check=check, prepare=nothing)
+    trust = SimpleNamespace(keys=lambda owner, _use: keys.get(owner, ()), check=check, prepare=nothing)
     value = SimpleNamespace(provider_node="gz.example", consumer_node="zj.example")
     document = SimpleNamespace(digest="c" * 64)
     made = SimpleNamespace(
