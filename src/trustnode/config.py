@@ -145,6 +145,19 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     quota_mb: Annotated[int, _number("Most that the copy of one venue's log may take", "MiB", 1)] = 4096
 
 
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the log may go without its witnesses."""
+
+    max_unwitnessed_s: Annotated[
+        int,
+        _seconds(
+            "New agreements say so: not cosigned by their witnesses this long after they had to be signed, they are "
+            "suspended; nothing is agreed while our log has been without a quorum for longer",
+            60,
+        ),
+    ] = 14400
+
+
 class Disk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stays free for evidence."""
 
@@ -173,6 +186,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: Limits = Limits()
     engine: Engine = Engine()
     peers: Peers = Peers()
+    evidence: Evidence = Evidence()
     mirror: Mirror = Mirror()
     disk: Disk = Disk()
     log: Log = Log()

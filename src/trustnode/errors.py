@@ -205,6 +205,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("CONFIG_INVALID", UsageError, "FAILED_PRECONDITION", 2, False, "configuration cannot be used", "配置无效", "Correct the key that is named; list all keys with: trustnode config show --origin"),
     Row("STORE_CORRUPT", StoreCorrupt, "DATA_LOSS", 8, False, "own store fails verification", "存储损坏", "Keep the disk as it is and restore a backup: trustnode store check names the first difference."),
     Row("READ_ONLY", VenueUnavailable, "UNAVAILABLE", 6, False, "the store is behind what was signed before", "只读", "The operator sees the way on in: trustnode status"),
+    Row("UNWITNESSED", VenueUnavailable, "UNAVAILABLE", 6, True, "a log has been without its witnesses for too long", "日志久未见证", "Repeat when they answer again; who is silent shows: trustnode log witness list"),
+    Row("WITNESS_POLICY", StateError, "FAILED_PRECONDITION", 5, False, "the agreement asks for the wrong witnesses", "见证方约定不符", "Compare the cards of both venues: witnesses are venues that both have confirmed, and each party witnesses the other."),
 )
 # fmt: on
 REASONS: Final[Mapping[str, Row]] = {row.reason: row for row in ROWS}

@@ -645,6 +645,7 @@ async def _connect(
     venue.store.on_commit, venue.store.on_fatal = node.on_commit, node.on_fatal
     venue.on_trust_change, venue.streams.age_s = node.trust_changed, node.follower.age_s
     node.follower.on_heard = node.courier.heard
+    venue.max_unwitnessed_s = config.evidence.max_unwitnessed_s
     venue.streams.max_age_s, venue.streams.abort_age_s = config.peers.max_age_s, config.peers.abort_age_s
     trust.load_keyring(venue, await venue.store.read(trust.known))
     node.rotation.use(keys)

@@ -157,6 +157,7 @@ WORDS: Final[Mapping[str, tuple[Word, ...]]] = {
         Word(8, "SYSTEM", "系统", "", "fault or resources"),
         Word(9, "PROVIDER_ABORT", "提供方终止", "", "provider's abort"),
         Word(10, "BREACH", "违约", "", "breach under review"),
+        Word(11, "UNWITNESSED", "未经见证", "", "not cosigned by the agreed witnesses in time"),
     ),
     "PricingMode": (
         Word(1, "FREE_PUBLIC_BENEFIT", "公益无偿", "", "free for public governance and benefit"),

@@ -145,12 +145,19 @@ async def test_a_bundle_of_two_venues_verifies_from_either_side(market):
 
     for profile in (market.consumer, market.provider):
         data = await market.bundle(profile, agreement, f"{profile.folder.name}.bundle")
-        result = verify_bundle(data, market.both)
+        result = verify_bundle(data, market.all)
         assert result.verdict == "VERIFIED", "\n".join(report.lines(result))
         assert (result.counts.receipts, result.counts.rows, result.counts.acknowledged) == (2, 3003, 2)
         assert result.counts.refusals == 1
         assert result.counts.cost_fen == 6 + 6000
         assert result.grades == (("SIGNED", 2),)
+        assert (result.unwitnessed, result.unsealed) == (False, ())
+        assert result.sealed_at
+        assert [one.sealed_at >= result.sealed_at for one in result.accesses] == [True, True]
+        assert {(one.log, one.witness) for one in result.cosigned} == {
+            ("gz.example", "zj.example"), ("gz.example", "nat.example"),
+            ("zj.example", "gz.example"), ("zj.example", "nat.example"),
+        }  # fmt: skip
     story = bundle.members(bundle.unpack(data))["story.txt"].decode()
     assert "PURPOSE_NOT_AGREED" in story
     assert "3000 rows handed over" in story
@@ -193,7 +200,7 @@ async def test_streams_that_end_early_and_suspensions_are_told_and_verify(market
         await client.act("agreement", flights.id, "suspend", cause="OWNER", reason="maintenance")
         await client.act("agreement", flights.id, "lift_cause", cause="OWNER", reason="done")
     data = await market.bundle(market.provider, flights.id, "cut.bundle")
-    result = verify_bundle(data, market.both)
+    result = verify_bundle(data, market.all)
     assert result.verdict == "VERIFIED", "\n".join(report.lines(result))
     assert (result.counts.accesses, result.counts.receipts) == (1, 1)
     assert "suspended by" in bundle.members(bundle.unpack(data))["story.txt"].decode()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trustnode.app import catalog
+from trustnode.app import catalog, quorums, sealing
 from trustnode.app.agreement import activate
 from trustnode.app.participant import remember_foreign
 from trustnode.app.submission import Answer, Submission, Unit, handles
@@ -80,7 +80,9 @@ async def _request(submission: Submission[NegotiationMessage]) -> Unit:
         tx.keep(offer.document)
         state = _opened(tx, submission, offer, nodes, draft)
         if venue.domain != nodes["provider_node"]:
-            tx.send(nodes["provider_node"], submission.document, supporting=[consumer_key.digest], object=state.id)
+            quorums.check_moving(tx, nodes["provider_node"], venue.max_unwitnessed_s)
+            supporting = [consumer_key.digest, *quorums.cards_to_send(tx, venue, nodes["provider_node"])]
+            tx.send(nodes["provider_node"], submission.document, supporting=supporting, object=state.id)
         elif draft is not None:
             state = _drafted(tx, venue, state, offer, draft)
         return Answer.of(state, *([draft.digest] if draft else []))
@@ -185,6 +187,7 @@ async def _draft(
     policy = odrl.agreement(
         offer.value.policy, target=offer.value.product, assigner=offer.value.provider, assignee=value.iss
     )
+    witnesses = await quorums.draft(venue, consumer.value.iss, submission.supporting.values())
     start = venue.clock.now()
     automatic = offer.value.approval == "automatic" and offer.value.mandate is not None
     statement = Agreement(
@@ -211,6 +214,8 @@ async def _draft(
         sign_by=clock.shift(start, SIGN_BY_S if automatic else NEGOTIATION_TERM_S),
         request_proof_min=default_grade(registration.level),
         ack=Ack(),
+        witness_policies=witnesses,
+        max_unwitnessed_s=venue.max_unwitnessed_s if quorums.asks(witnesses) else 0,
         responsibility=RESPONSIBILITY,
         end_disposition="DESTROY",
         **venue.fields(venue.domain, consumer.value.iss),
@@ -266,6 +271,7 @@ def _drafted(
     """At the provider's node: conclude under the mandate, or leave the draft for the provider."""
     tx.keep(draft)
     value = decode(draft, Agreement)
+    quorums.check_sealed(tx, venue.domain, value.witness_policies, venue.max_unwitnessed_s)
     if value.mandate is None:
         return state
     concluded = tx.count(AgreementState, product=value.product, offer_name=offer.value.name)
@@ -309,6 +315,8 @@ async def sign(submission: Submission[Agreement]) -> Unit:
     offer = verify(await submission.find(value.offer_sha256, "offer"), Offer, submission.keys, None)
     check_equals_offer(value, offer.value, offer.digest)
     venue.policies.load(value.policy)
+    if submission.sender.kind == "PEER" and value.consumer_node == venue.domain:
+        quorums.check_policies(venue, value)
     both = _has_both(submission)
     finalized = _final_message(venue, value, offer.digest) if both and value.provider_node == venue.domain else None
 
@@ -422,6 +430,7 @@ def _in_force(
 ) -> NegotiationState:  # fmt: skip
     """FINALIZED at the provider's node: the agreement performs, its grant is active, the other side is told."""
     stored = _finalize(tx, state, document, value, by=venue.domain)
+    sealing.watch(tx, value, venue.domain)
     if value.consumer_node != venue.domain:
         tx.send(value.consumer_node, message, object=state.id)
     return stored
@@ -524,7 +533,8 @@ async def _accept(submission: Submission[NegotiationMessage]) -> Unit:
             document=submission.digest, number=value.number, waits_for=state.provider, lapses_at=_lapse(tx, state.id),
             agreement=draft.digest if draft else "",
         )  # fmt: skip
-        _forward(tx, venue, stored, submission, stored.provider_node, [])
+        known = quorums.cards_to_send(tx, venue, stored.provider_node)
+        _forward(tx, venue, stored, submission, stored.provider_node, known)
         if draft is not None:
             stored = _drafted(tx, venue, stored, offer, draft)
         return Answer.of(stored)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from trustnode.app import reading
+from trustnode.app import reading, sealed_part, sealing
 from trustnode.app.agreement import parties_only
 from trustnode.app.publisher import Published, Publisher
 from trustnode.app.venue import Sender, Venue, log
@@ -177,10 +177,18 @@ def _joined(own: Contents, theirs: Contents | None, other: str) -> tuple[bytes, 
 
 async def _own(venue: Venue, publisher: Publisher, state: AgreementState) -> Contents:
     """What this node has, as of the checkpoint that is published now."""
-    published = await publisher.publish()
+    value = decode(await venue.store.read(lambda view: _document(view, state)), Agreement)
+    published = await sealed_part.head_for(venue, publisher, value)
     taken = await venue.store.read(lambda view: _take(view, venue, state, published))
     head = _sign_head(venue, published, "agreement", state.id, taken.end)
     return replace(taken.contents, parts={venue.domain: replace(taken.part, head=head)})
+
+
+def _document(view: View, state: AgreementState) -> Document:
+    document = view.document(state.document)
+    if document is None:
+        raise error("STORE_CORRUPT", f"agreement {state.id} is not stored")
+    return document
 
 
 class _Taken(NamedTuple):
@@ -197,10 +205,17 @@ def _take(view: View, venue: Venue, state: AgreementState, published: Published)
     negotiation = _up_to(_chain(view, "negotiation", state.negotiation, size), entries)
     shown = [*negotiation, *entries]
     gathered = _gather(view, venue, state, shown)
+    _add_cards(view, venue, gathered, sealed_part.cosigners(published.note))
     contents = Contents(venue.domain, state.document, gathered.by_version(), gathered.clean())
+    value, cards = contents.value(), gathered.cards
+    told = sealed_part.publications(view, venue.domain, value, cards, contents.documents, size)
+    note = sealed_part.known_lines(published.note, venue.domain, cards)
+    policy = sealing.policy_of(value, venue.domain)
     part = Part(
         chain=tuple(_line(one) for one in shown),
-        proofs=_proofs(view, shown, published),
+        proofs=_proofs(view, shown, [one.index for one in told], size, note),
+        seals=sealed_part.seals(view, policy, [one.index for one in shown], size, venue.domain, cards),
+        published=tuple(told),
         status=tuple(_notices(view, venue, gathered)),
     )
     last = entries[-1] if entries else None
@@ -241,10 +256,12 @@ def _line(one: LogEntry) -> Line:
     )
 
 
-def _proofs(view: View, shown: Sequence[LogEntry], published: Published) -> dict[int, TlogProof]:
+def _proofs(
+    view: View, shown: Sequence[LogEntry], others: Sequence[int], size: int, note: bytes
+) -> dict[int, TlogProof]:
     wanted = [one.index for one in shown if len(shown) <= ALL_PROVEN_UP_TO or _must_be_proven(one, shown)]
-    paths = view.evidence.inclusions(wanted, published.checkpoint.size)
-    return {index: TlogProof(index, tuple(path), published.note) for index, path in paths.items()}
+    paths = view.evidence.inclusions([*wanted, *others], size)
+    return {index: TlogProof(index, tuple(path), note) for index, path in paths.items()}
 
 
 def _must_be_proven(one: LogEntry, shown: Sequence[LogEntry]) -> bool:
@@ -305,10 +322,8 @@ class _Gathered:
 def _gather(view: View, venue: Venue, state: AgreementState, shown: Sequence[LogEntry]) -> _Gathered:
     """Everything that explains the agreement and what its entries report."""
     found = _Gathered(view)
-    document = found.add(state.document)
-    if document is None:
-        raise error("STORE_CORRUPT", f"agreement {state.id} is not stored")
-    value = decode(document, Agreement)
+    value = decode(_document(view, state), Agreement)
+    found.add(state.document)
     for one in shown:
         entry = _entry(one)
         for digest in entry.documents if entry else ():

@@ -41,6 +41,8 @@ class Publisher:
     newest: Published | None = None
     on_published: Callable[[], None] = lambda: None
     """Called after a new size was signed."""
+    cosigned_next: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the next cosignature has been added, and then replaced: take it before you look, wait for it after."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
@@ -71,6 +73,8 @@ class Publisher:
         """Show the note of a size with more cosignatures from now on."""
         if self.newest is not None and self.newest.checkpoint.size == size:
             self.newest = Published(self.newest.checkpoint, note)
+        self.cosigned_next.set()
+        self.cosigned_next = asyncio.Event()
 
     async def _sign(self) -> Published:
         record = await asyncio.to_thread(self.venue.store.record_head)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from trustnode.app import agreement, catalog
+from trustnode.app import agreement, catalog, sealing
 from trustnode.app.transition import continue_effects, fire
 from trustnode.app.venue import Venue, log
 from trustnode.core.catalog import PRODUCT, ProductFacts, ProductState
@@ -82,6 +82,7 @@ TIMERS: Final[Mapping[tuple[str, str], Fired]] = {
     ("negotiation", "time_out"): _lapse,
     ("agreement", "end_term"): _end_term,
     ("agreement", "activate"): _begin,
+    ("agreement", sealing.TIMER): sealing.look,
     ("grant", "term_over"): _expire_grant,
     ("product", "notice_over"): _notice_over,
     ("product", "effects"): _more_effects,

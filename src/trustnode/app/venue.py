@@ -141,6 +141,8 @@ class Venue:
     streams: Streams
     mask_secret: bytes
     """Secret from which the mask key of each agreement is derived; 32 bytes."""
+    max_unwitnessed_s: int = 14_400
+    """How long our log may go without its witnesses (config ``evidence``)."""
     refusals: dict[str, int] = field(default_factory=dict)
     """Refusals that left an entry, by day; of this process."""
     mirrored: dict[str, tuple[int, str]] = field(default_factory=dict)

@@ -87,6 +87,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CONFIG_INVALID: _ClassVar[Reason]
     REASON_STORE_CORRUPT: _ClassVar[Reason]
     REASON_READ_ONLY: _ClassVar[Reason]
+    REASON_UNWITNESSED: _ClassVar[Reason]
+    REASON_WITNESS_POLICY: _ClassVar[Reason]
 REASON_UNSPECIFIED: Reason
 REASON_REQUEST_EMPTY: Reason
 REASON_FIELD_MISSING: Reason
@@ -168,3 +170,5 @@ REASON_USAGE: Reason
 REASON_CONFIG_INVALID: Reason
 REASON_STORE_CORRUPT: Reason
 REASON_READ_ONLY: Reason
+REASON_UNWITNESSED: Reason
+REASON_WITNESS_POLICY: Reason

@@ -180,6 +180,21 @@ def lines_by(note: bytes, keys: Iterable[VerifierKey]) -> list[str]:
     return list(found.values())
 
 
+def cosigned_when(note: bytes) -> dict[str, int]:
+    """Name -> Unix seconds of the earliest cosignature under that name, on a note that was verified before.
+
+    Raises:
+        VerificationFailed: The note is malformed.
+    """
+    found: dict[str, int] = {}
+    for line in _split(note)[1]:
+        name, _, signature = _parse_line(line)
+        if len(signature) == _TIME.size + SIGNATURE_BYTES:
+            time: int = _TIME.unpack_from(signature)[0]
+            found[name] = min(found.get(name, time), time)
+    return found
+
+
 def add_lines(note: bytes, lines: Iterable[str]) -> bytes:
     """Put further signature lines, which were verified, under a note; a line of the same key that is there stays.
 

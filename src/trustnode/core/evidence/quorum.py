@@ -15,6 +15,12 @@ from trustnode.errors import TrustnodeError, error
 
 MAX_POLICY_BYTES: Final = 64 * 1024
 NONE: Final = "none"
+MAX_WITNESSES: Final = 32
+SMALL: Final = 3
+"""Number of witnesses up to which every one has to cosign."""
+OUTSIDERS: Final = "OUTSIDERS"
+QUORUM: Final = "QUORUM"
+"""Names of groups; no trust domain has upper-case letters."""
 
 
 class Group(NamedTuple):
@@ -53,6 +59,15 @@ class WitnessPolicy(NamedTuple):
         if not self.asks:
             return None
         return next((at for at in sorted(set(times.values())) if self.met_by(_until(times, at))), None)
+
+    def by_names(self, times: Mapping[str, int]) -> dict[bytes, int]:
+        """Cosignatures by key name, as the keys that this policy lists.
+
+        A venue that changed its witness key since the policy was written counts by its name; whose keys these are was
+        checked with its cards. A name that is listed twice counts once.
+        """
+        first = {key.name: key.public for key in reversed(list(self.witnesses.values()))}
+        return {first[name]: at for name, at in times.items() if name in first}
 
     def covers(self, origin: str) -> bool:
         """Whether it speaks of the log with this origin."""
@@ -140,6 +155,38 @@ class _Reader:
     def _known(self, name: str) -> None:
         if name not in self.witnesses and name not in self.groups:
             raise _malformed(f"{name} is not defined above")
+
+
+def threshold(count: int) -> int:
+    """How many of ``count`` witnesses have to cosign, so that two histories need a colluding majority (evidence-log 8).
+
+    Up to three, all of them: with fewer there would be room for one bad witness, or for none at all.
+    """
+    return count if count <= SMALL else (2 * count + 3) // 3
+
+
+def policy_text(log: VerifierKey, parties: Mapping[str, VerifierKey], outsiders: Mapping[str, VerifierKey]) -> str:
+    """Write the policy of one log: every party cosigns, and a majority of the others (evidence-log 8).
+
+    Args:
+        log: Key of the log.
+        parties: Witness keys of the parties that do not run this log, by a name for each; empty where one venue is
+            both.
+        outsiders: Witness keys of venues that are no party.
+
+    Returns:
+        A tlog-policy; ``quorum none`` where there is nobody.
+    """
+    names = sorted(outsiders)[: MAX_WITNESSES - len(parties)]
+    members = {**parties, **{name: outsiders[name] for name in names}}
+    lines = [f"log {log.text}", *(f"witness {name} {key.text}" for name, key in sorted(members.items()))]
+    asked = [*sorted(parties), *([OUTSIDERS] if len(names) > 1 else names)]
+    if len(names) > 1:
+        lines.append(f"group {OUTSIDERS} {threshold(len(names))} {' '.join(names)}")
+    if len(asked) > 1:
+        lines.append(f"group {QUORUM} all {' '.join(asked)}")
+    lines.append(f"quorum {QUORUM if len(asked) > 1 else (asked[0] if asked else NONE)}")
+    return "\n".join(lines) + "\n"
 
 
 def parse_policy(text: str) -> WitnessPolicy:

@@ -5,7 +5,7 @@ Decides: which keys count at which time, and how a document of the bundle is che
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -32,7 +32,7 @@ from trustnode.core.evidence.quorum import WitnessPolicy
 from trustnode.core.evidence.report import AccessLine, Cosignature, Counts, Finding, Named, Verdict
 from trustnode.core.evidence.sealing import sealed_text
 from trustnode.core.evidence.tree import TreeHead
-from trustnode.core.identity import Card, fingerprint, log_origin, vouched
+from trustnode.core.identity import Card, fingerprint, log_origin, vouched, witness_name
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.errors import TrustnodeError, error
 
@@ -121,13 +121,18 @@ class Cosigned(NamedTuple):
     """A checkpoint of a log, and who cosigned it when."""
 
     signed: SignedCheckpoint
-    times: Mapping[bytes, int]
-    """Raw key of each witness that counts -> Unix seconds."""
+    times: Mapping[str, int]
+    """Trust domain of each witness that counts -> Unix seconds; each once, however many keys it has."""
 
     @property
     def head(self) -> TreeHead:
         """Size and root."""
         return self.signed.head
+
+    def under(self, policy: WitnessPolicy, domains: Collection[str] | None = None) -> dict[bytes, int]:
+        """The cosignatures as the keys that a policy lists; of these domains only, where they are given."""
+        kept = {d: at for d, at in self.times.items() if domains is None or d in domains}
+        return policy.by_names({witness_name(domain): at for domain, at in kept.items()})
 
 
 class Shown(NamedTuple):
@@ -217,8 +222,6 @@ class Case:
     vouched: dict[str, str] = field(default_factory=dict)
     policies: list[WitnessPolicy] = field(default_factory=list)
     """Who has to cosign, as the agreement says it; read by check 3."""
-    witnesses: dict[bytes, str] = field(default_factory=dict)
-    """Raw key of each witness that counts -> its domain."""
     checkpoints: dict[str, Cosigned] = field(default_factory=dict)
     seals: dict[str, dict[int, Cosigned]] = field(default_factory=dict)
     """Domain -> index -> earlier checkpoint that sealed the entry; proven by check 4."""
@@ -399,10 +402,8 @@ class Case:
 
     def _cosigned(self) -> Iterator[Cosignature]:
         for domain, point in sorted(self.checkpoints.items()):
-            for key, at in sorted(point.times.items(), key=lambda one: (one[1], self.witnesses[one[0]])):
-                witness = self.witnesses[key]
-                anchored = self.is_anchored(witness)
-                yield Cosignature(domain, witness, sealed_text(at), point.head.size, anchored)
+            for witness, at in sorted(point.times.items(), key=lambda one: (one[1], one[0])):
+                yield Cosignature(domain, witness, sealed_text(at), point.head.size, self.is_anchored(witness))
 
     def _access_lines(self) -> Iterator[AccessLine]:
         for one in self.accesses.values():

@@ -123,7 +123,7 @@ def _check_seals(case: Case, trail: Trail, part: Part) -> None:
 
 def _quorum_time(case: Case, domain: str, point: Cosigned) -> str:
     policy = case.policy(domain)
-    seconds = policy.met_at(point.times) if policy else None
+    seconds = policy.met_at(point.under(policy)) if policy else None
     return sealed_text(seconds) if seconds is not None else ""
 
 

@@ -6,10 +6,9 @@ Leaves to others: the grammar and arithmetic of policies (``quorum``), what the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from trustnode.core import clock
 from trustnode.core.evidence.bundle import Part
 from trustnode.core.evidence.checkpoint import SignedCheckpoint, open_checkpoint
 from trustnode.core.evidence.checks.case import Case, Cosigned
@@ -33,7 +32,7 @@ def check_checkpoints(case: Case) -> str:
         _check_quorum(case, domain, point)
         _open_seals(case, domain, part)
     case.unwitnessed = not case.checkpoints or any(not _is_witnessed(case, domain) for domain in case.checkpoints)
-    witnesses = {key for point in case.checkpoints.values() for key in point.times}
+    witnesses = {domain for point in case.checkpoints.values() for domain in point.times}
     case.counted["cosigned"] = len(witnesses)
     sizes = ", ".join(f"{d} {case.checkpoints[d].head.size} entries" for d in sorted(case.checkpoints))
     return f"{sizes}; " + (f"cosigned by {len(witnesses)}" if witnesses else "no witness cosigned")
@@ -64,25 +63,23 @@ def _opened(case: Case, domain: str, note: bytes) -> Cosigned:
     known = {(key.name, key.id) for key in (*log_keys, *witness_keys)}
     if any(line not in known for line in line_keys(note)):
         raise error("VERIFICATION_FAILED", f"the checkpoint of {domain} carries a signature that no known key made")
-    return Cosigned(signed, dict(_counted(case, domain, signed, witness_keys)))
+    return Cosigned(signed, _counted(case, domain, signed, witness_keys))
 
 
-def _counted(
-    case: Case, domain: str, signed: SignedCheckpoint, owners: Mapping[VerifierKey, str]
-) -> Iterator[tuple[bytes, int]]:
-    """Cosignatures that count, each raw key once: its key was valid, and its owner does not run the log."""
+def _counted(case: Case, domain: str, signed: SignedCheckpoint, owners: Mapping[VerifierKey, str]) -> dict[str, int]:
+    """Cosignatures that count: the key was valid, and its owner does not run the log; each venue once."""
+    found: dict[str, int] = {}
     for one in signed.cosignatures:
-        owner = owners[one.key]
-        at = sealed_text(one.time)
+        owner, at = owners[one.key], sealed_text(one.time)
         valid = any(key.raw == one.key.public for key in case.book.at(at)(owner, "witness"))
         if valid and owner != domain:
-            case.witnesses[one.key.public] = owner
-            yield one.key.public, one.time
+            found[owner] = min(found.get(owner, one.time), one.time)
+    return found
 
 
 def _is_witnessed(case: Case, domain: str) -> bool:
-    times = case.checkpoints[domain].times
-    return any(policy.met_at(times) is not None for policy in _asked(case, domain))
+    point = case.checkpoints[domain]
+    return any(policy.met_at(point.under(policy)) is not None for policy in _asked(case, domain))
 
 
 def _asked(case: Case, domain: str) -> list[WitnessPolicy]:
@@ -98,20 +95,13 @@ def _check_quorum(case: Case, domain: str, point: Cosigned) -> None:
         if policy.logs and not policy.covers(log_origin(domain)):
             case.find("UNWITNESSED", f"the reader's witness policy does not speak of the log of {domain}")
             continue
-        if not policy.met_by(point.times):
-            names = _names(case, point.times) or "nobody"
+        anchored = {one for one in point.times if case.is_anchored(one)}
+        if not policy.met_by(point.under(policy).keys()):
+            names = ", ".join(sorted(point.times)) or "nobody"
             case.find("UNWITNESSED", f"the log of {domain} is cosigned by {names}: no quorum")
-        elif not policy.met_by(_anchored(case, point.times)):
-            lacking = _names(case, set(point.times) - _anchored(case, point.times))
+        elif not policy.met_by(point.under(policy, anchored).keys()):
+            lacking = ", ".join(sorted(set(point.times) - anchored))
             case.find("UNANCHORED", f"the quorum of the log of {domain} rests on {lacking}, whom no anchor vouches for")
-
-
-def _anchored(case: Case, keys: Collection[bytes]) -> set[bytes]:
-    return {key for key in keys if case.is_anchored(case.witnesses[key])}
-
-
-def _names(case: Case, keys: Collection[bytes]) -> str:
-    return ", ".join(sorted({case.witnesses[key] for key in keys}))
 
 
 def _open_seals(case: Case, domain: str, part: Part) -> None:
@@ -122,15 +112,8 @@ def _open_seals(case: Case, domain: str, part: Part) -> None:
         if proof.checkpoint not in opened:
             opened[proof.checkpoint] = _opened(case, domain, proof.checkpoint)
         point = opened[proof.checkpoint]
-        seconds = policy.met_at(point.times) if policy else None
+        seconds = policy.met_at(point.under(policy)) if policy else None
         if seconds is None:
             case.find("INVALID", f"the seal of entry {index} of {domain} is no seal: its checkpoint has no quorum")
         else:
             case.seals.setdefault(domain, {})[index] = point
-
-
-def sealed_by(case: Case, domain: str) -> str:
-    """Who cosigned the checkpoint of a log, in words."""
-    point = case.checkpoints.get(domain)
-    times = point.times if point else {}
-    return ", ".join(f"{case.witnesses[key]} at {clock.from_ms(at * 1000)}" for key, at in sorted(times.items()))
