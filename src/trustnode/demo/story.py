@@ -328,8 +328,9 @@ def _proof(stage: Stage) -> None:
     _witnessed(stage)
     say("$ trustnode evidence bundle loans -o loans.bundle")
     stage.run("evidence", "bundle", "loans", "-o", "loans.bundle", profile="acme")
-    anchors = [word for d in ("fin.example", "zj.example") for word in ("--anchor", f"{d}={stage.fingerprints[d]}")]
-    say("$ trustnode verify loans.bundle --anchor fin.example=... --anchor zj.example=...")
+    known = ("fin.example", "zj.example", "nat.example")
+    anchors = [word for d in known for word in ("--anchor", f"{d}={stage.fingerprints[d]}")]
+    say("$ trustnode verify loans.bundle --anchor fin.example=... --anchor zj.example=... --anchor nat.example=...")
     done = stage.run("verify", "loans.bundle", *anchors)
     stage.expect(done.status == 0 and "verified" in done.text, "the bundle verifies offline", done)
     say(next(lines_with(done.text, "verified")))

@@ -45,8 +45,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with Network(tmp_path, clock=ticking) as network:
         made = World(network, tmp_path)
         made.clock, made.noon = ticking, clock.text(noon + dt.timedelta(days=1))  # type: ignore[attr-defined]
-        await network.start(DATA, area="5200", subject="915200000000000001")
-        await network.start(HOME)
+        for_years = {"evidence.max_unwitnessed_s": 10**9}  # the clock is set; no witness has a certificate then
+        await network.start(DATA, area="5200", subject="915200000000000001", **for_years)
+        await network.start(HOME, **for_years)
         await network.peer(DATA, HOME)
         bureau = await made.join(DATA, "bureau", "PROVIDER")
         await made.join(DATA, "local", "CONSUMER")
