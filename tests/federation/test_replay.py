@@ -122,6 +122,16 @@ async def test_l4c_each_of_200_flipped_bits_is_found_and_named(world, tmp_path) 
     assert named > 190
 
 
+async def test_l4c_a_note_under_the_name_of_a_log_that_no_card_knows_is_found(world, tmp_path) -> None:
+    copy = tmp_path / "copy.db"
+    await world[DATA].publisher.publish()
+    await world[DATA].venue.store.backup(copy)
+    with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as db:
+        size, note = db.execute("select size, note from checkpoint order by size desc limit 1").fetchone()
+        db.execute("update checkpoint set note = ? where size = ?", (note.replace(b"gz.", b"gx.", 1), size))
+    assert [(one.where, one.index) for one in check_store(copy)] == [("checkpoint", size)]
+
+
 def one_flip(db: sqlite3.Connection, path: Path, table: str, column: str, chance: random.Random) -> list[Difference]:
     """Change one value, look, and change it back."""
     names = [row[1] for row in db.execute(f'pragma table_info("{table}")')]
