@@ -25,7 +25,7 @@ import structlog
 from cryptography import x509
 
 from trustnode import config as settings
-from trustnode.app import access, catalog, status, trust
+from trustnode.app import access, catalog, recovery, status, trust
 from trustnode.app import act as _act  # noqa: F401 (registers its handler at the door)
 from trustnode.app.cosigning import Cosigning
 from trustnode.app.courier import Courier
@@ -85,6 +85,8 @@ if TYPE_CHECKING:
 
 MASK_KEY_FILE: Final = "mask.key"
 RENEW_LOOK_S: Final = 60.0
+RESTORED_LOOK_S: Final = 5.0
+"""How often a restored store asks the mirrors again."""
 APPLY_S: Final = 10.0
 SETTLE_S: Final = 5.0
 """Time in which stopped streams settle before the port closes."""
@@ -265,6 +267,8 @@ class Node:
         self.conflicts: tuple[str, ...] = ()
         self.strangers = Strangers(self.venue)
         self.rotation = Rotation(self.venue, self.home, self.take_over)
+        self.waits_because = ""
+        """Why a restored store signs nothing yet; empty: it is none."""
         self.drain_s: float = self.config.node.drain_s
         self.upkeep = Upkeep(
             self.venue,
@@ -326,6 +330,7 @@ class Node:
                 self.upkeep.run(),
                 self.cosigning.run(),
                 Doubts(self.venue).run(),
+                self._compare_restored(),
                 self.venue.streams.recheck_forever(),
                 self._publish_listings(),
                 self._follow_trust(),
@@ -335,6 +340,18 @@ class Node:
                 self._watch_writer(),
             ):
                 tasks.create_task(work)
+
+    async def _compare_restored(self) -> None:
+        """A restored store waits until every mirror has shown that it knows no more of our log than is here."""
+        while self.venue.read_only and self.venue.read_only == self.waits_because:
+            why = await recovery.compare_restored(self.venue)
+            if not why and self.venue.store.permit(self.waits_because):
+                await self.venue.store.write(recovery.release(self.venue), event_id="", returns=str)
+                await go_live(self)
+                log.info("a restored store goes on", entries=self.venue.store.head().size)
+                return
+            self.waits_because = self.venue.store.restate(self.waits_because, why)
+            await asyncio.sleep(RESTORED_LOOK_S)
 
     async def _watch_writer(self) -> None:
         problem = await asyncio.shield(self.fatal)  # another task that fails cancels this one, not what is known
@@ -651,10 +668,21 @@ async def _connect(
     node.rotation.use(keys)
     await node.refresh_trust()
     await node.cosigning.compare_at_start()
+    if not venue.read_only and await recovery.is_restored(venue):
+        node.waits_because = recovery.NOT_COMPARED
+        venue.halt(node.waits_because)
     if not venue.read_only:
         await submit(venue, venue.self_sender, venue.keyring.cards[venue.domain].document)
         await node.rotation.advance()
     return node
+
+
+async def go_live(node: Node) -> None:
+    """What a node does before its first step, once it may write."""
+    await submit(node.venue, node.venue.self_sender, node.venue.keyring.cards[node.venue.domain].document)
+    await node.rotation.advance()
+    await access.recover(node.venue)
+    await node.publisher.publish()
 
 
 async def _drain(node: Node) -> None:

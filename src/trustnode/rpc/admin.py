@@ -221,8 +221,7 @@ async def _checked(venue: Venue, running: Running) -> pb.CheckStoreResponse:
     response = pb.CheckStoreResponse(entries=venue.store.head().size)
     found = await running.check_store()
     if found:
-        more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-        raise error("STORE_CORRUPT", f"{found[0]}{more}", differences=str(len(found)))
+        raise check.corrupt(found)
     response.checks.add(name="log", ok=True, detail="tiles, links and statements lead to the signed heads")
     response.checks.add(name="documents", ok=True, detail="documents and feeds are what their digests say")
     response.checks.add(name="states", ok=True, detail="states and counters are what the log tells")

@@ -27,11 +27,11 @@ from trustnode.core.replay import Replay
 from trustnode.errors import error
 from trustnode.store import connection, schema, signed, told
 from trustnode.store.difference import Difference
-from trustnode.store.head import HeadRecord, compare_head, read_record, write_record
+from trustnode.store.head import HeadRecord, compare_head, read_record, record_path, write_record
 from trustnode.store.log import Head, read_head
 from trustnode.store.retrace import Retrace
 from trustnode.store.shelf import Shelf
-from trustnode.store.unit import FEED_START, line_digest
+from trustnode.store.unit import FEED_START, View, line_digest
 
 MAX_DIFFERENCES: Final = 100
 CHUNK: Final = 16 * TILE_WIDTH
@@ -64,16 +64,19 @@ Closed: a test compares it with the tables. Beside it stands ``core.carried.LOCA
 class _Walk:
     """One check of a store."""
 
-    def __init__(self, path: Path, pace: Callable[[], None], chunk: int) -> None:
+    def __init__(self, path: Path | None, pace: Callable[[], None], chunk: int) -> None:
         self._path, self._pace, self._chunk = path, pace, chunk
         self._last_document = 0
 
     def differences(self, db: sqlite3.Connection, shelf: Shelf) -> Iterator[Difference]:
         """Everything that differs; what was erased is no difference."""
-        record = read_record(self._path)  # before the snapshot: a node that runs may show a longer log meanwhile
+        record = (
+            read_record(self._path) if self._path is not None else None
+        )  # before the snapshot: a node that runs may show a longer log meanwhile
         with _snapshot(db):
             yield from _integrity(db)
-            yield from _head(db, record)
+            if record is not None:
+                yield from _head(db, record)
         replay = Replay(shelf)
         log = Retrace(replay)
         more = True
@@ -120,7 +123,12 @@ class _Walk:
 
 
 def check_store(
-    path: Path, *, limit: int = MAX_DIFFERENCES, pace: Callable[[], None] = lambda: None, chunk: int = CHUNK
+    path: Path,
+    *,
+    limit: int = MAX_DIFFERENCES,
+    pace: Callable[[], None] = lambda: None,
+    chunk: int = CHUNK,
+    has_record: bool = True,
 ) -> list[Difference]:
     """Verify a store, which may be in use.
 
@@ -129,15 +137,22 @@ def check_store(
         limit: Differences at most.
         pace: Called between two chunks, with no snapshot held; it may wait.
         chunk: Entries, or documents, read at a time.
+        has_record: Whether a head record stands beside it; a copy that was carried about may have none.
 
     Returns:
         The first differences, in the order of the log; empty: nothing differs.
     """
     try:
         with closing(connection.open_reader(path)) as db, closing(Shelf()) as shelf:
-            return list(islice(_Walk(path, pace, chunk).differences(db, shelf), limit))
+            return list(islice(_Walk(path if has_record else None, pace, chunk).differences(db, shelf), limit))
     except sqlite3.DatabaseError as problem:
         return [Difference(where="database", message=f"it cannot be read: {problem}")]
+
+
+def corrupt(problems: list[Difference]) -> TrustnodeError:
+    """The error that names the first difference."""
+    more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return error("STORE_CORRUPT", f"{problems[0]}{more}", differences=str(len(problems)))
 
 
 @contextmanager
@@ -199,6 +214,20 @@ def _digests(documents: str) -> list[str]:
         return []
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[View]:
+    """A store, or a copy of one, to read in; nothing of it is verified.
+
+    Raises:
+        TrustnodeError: STORE_CORRUPT, it cannot be read.
+    """
+    try:
+        with closing(connection.open_reader(path)) as db, _snapshot(db):
+            yield View(db, read_head(db).time)
+    except sqlite3.DatabaseError as problem:
+        raise connection.as_refusal(problem) from problem
+
+
 def backup(store: Path, target: Path) -> Head:
     """Copy a store, which may be in use, with a head record of its own beside the copy.
 
@@ -237,7 +266,7 @@ def restore(copy: Path, store: Path) -> HeadRecord:
     """
     if store.exists():
         raise error("DUPLICATE", f"a store is there already: {store.name}", field="store")
-    problems = check_store(copy, limit=1)
+    problems = check_store(copy, limit=1, has_record=record_path(copy).exists())
     if problems:
         raise error("STORE_CORRUPT", f"the copy fails verification: {problems[0]}")
     with closing(connection.open_reader(copy)) as db:

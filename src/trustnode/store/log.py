@@ -17,6 +17,7 @@ import msgspec
 from trustnode.core.evidence import chain, tree
 from trustnode.core.evidence.chain import SALT_BYTES, ChainEnd
 from trustnode.core.evidence.edges import TileEdges, restore
+from trustnode.core.evidence.mirror import CheckedLine
 from trustnode.core.evidence.tile import width_at
 from trustnode.core.evidence.tree import EMPTY_ROOT, HASH_BYTES
 from trustnode.errors import error
@@ -71,8 +72,9 @@ class _Link(NamedTuple):
     seq: int
     data: bytes
     commitment: bytes
-    salt: bytes
-    statement: bytes
+    salt: bytes | None
+    """None where nobody keeps the statement of a recovered entry, like ``statement``."""
+    statement: bytes | None
 
 
 class _End(NamedTuple):
@@ -159,6 +161,28 @@ class Append:
         self._links.append(_Link(index, before.chain_id, end.seq, end.link, committed, salt, statement))
         self._ends[key] = _End(before.chain_id, end, before.of)
 
+    def take(self, kind: str, object: str, line: CheckedLine) -> None:
+        """Put an entry back at the index it had; ``kind`` is empty where only O is known, and ``object`` its digits.
+
+        Raises:
+            TrustnodeError: VERIFICATION_FAILED, it is not the next one of the log or of its chain.
+        """
+        key, index = (kind, object), self._edge.head.size + len(self._links)
+        before = self._end(key)
+        end = chain.extend(before.end, before.of, line.line.commitment)
+        if (index, end.seq, end.link) != (line.line.index, line.line.seq, line.link):
+            raise error(
+                "VERIFICATION_FAILED", f"entry {line.line.index} does not follow entry {index - 1} of this store"
+            )
+        shown = (line.line.salt, line.line.statement) if line.entry is not None else (None, None)
+        self._undo.append((key, self._ends.get(key)))
+        self._links.append(_Link(index, before.chain_id, end.seq, end.link, line.line.commitment, *shown))
+        self._ends[key] = _End(before.chain_id, end, before.of)
+
+    def root(self) -> tree.TreeHead:
+        """Size and root of the log with the entries of this batch."""
+        return self._edge.edges.grow([tree.leaf_hash(one.data) for one in self._links]).head
+
     def end(self, kind: str, object: str) -> ChainEnd:
         """Where the chain of an object ends, the entries of this batch included."""
         known = self._known((kind, object))
@@ -184,10 +208,11 @@ class Append:
         growth = self._edge.edges.grow([tree.leaf_hash(one.data) for one in links])
         head = Head(growth.head.size, growth.head.root, batch, time)
         db.executemany("insert into entry values (?, ?, ?, ?, ?)", [one[:5] for one in links])
-        db.executemany("insert into statement values (?, ?, ?)", [(one.at, *one[5:]) for one in links])
+        db.executemany("insert into statement values (?, ?, ?)", [(one.at, *one[5:]) for one in links if one.salt])
         db.executemany(
             "insert into chain values (?, ?, ?, ?, ?) "
-            "on conflict (id) do update set seq = excluded.seq, link = excluded.link",
+            "on conflict (id) do update set kind = excluded.kind, object = excluded.object, "
+            "seq = excluded.seq, link = excluded.link",
             [(one.chain_id, *key, *one.end) for key, one in self._ends.items()],
         )
         db.executemany(
@@ -206,14 +231,21 @@ class Append:
         if known:
             return known
         self._next_chain_id += 1
-        return _End(self._next_chain_id - 1, ChainEnd(), chain.object_id(*key))
+        return _End(self._next_chain_id - 1, ChainEnd(), chain_object(*key))
 
 
 def _stored_end(db: sqlite3.Connection, key: _Key) -> _End | None:
-    row = db.execute("select id, seq, link from chain where kind = ? and object = ?", key).fetchone()
-    return _End(row[0], ChainEnd(row[1], row[2]), chain.object_id(*key)) if row else None
+    row = _chain_row(db, key)
+    return _End(row[0], ChainEnd(row[1], row[2]), chain_object(*key)) if row else None
 
 
+def _chain_row(db: sqlite3.Connection, key: _Key) -> tuple[int, int, bytes] | None:
+    """Id, number and link of a chain; a recovered one that has no name yet is found by its O."""
+    found: tuple[int, int, bytes] | None = db.execute(_CHAIN, key).fetchone()
+    return found or (db.execute(_CHAIN, ("", chain.object_id(*key).hex())).fetchone() if key[0] else None)
+
+
+_CHAIN: Final = "select id, seq, link from chain where kind = ? and object = ?"
 _ENTRY: Final = (
     "select e.idx, e.seq, e.link, e.commitment, s.salt, s.body from entry e left join statement s on s.idx = e.idx "
 )
@@ -270,12 +302,32 @@ class LogView:
 
     def chain(self, object_kind: str, object: str, *, after: int = 0, limit: int = 10_000) -> list[LogEntry]:
         """The chain of an object in its order, from number ``after`` + 1 on."""
+        found = _chain_row(self._db, (object_kind, object))
+        if found is None:
+            return []
         rows = self._db.execute(
-            _ENTRY + "where e.chain = (select id from chain where kind = ? and object = ?) and e.seq > ? "
-            "order by e.seq limit ?",
-            (object_kind, object, after, limit),
+            _ENTRY + "where e.chain = ? and e.seq > ? order by e.seq limit ?", (found[0], after, limit)
         )
         return [LogEntry(*row) for row in rows]
+
+    def end(self, object_kind: str, object: str) -> ChainEnd:
+        """Number and link (E) of an object's newest entry; (0, 32 zero bytes) before the first."""
+        found = _chain_row(self._db, (object_kind, object))
+        return ChainEnd(found[1], found[2]) if found else ChainEnd()
+
+    def objects(self) -> dict[bytes, tuple[str, str]]:
+        """O -> kind and name of every chain; both as its row has them where the chain has no name yet."""
+        rows = self._db.execute("select kind, object from chain")
+        return {chain_object(*row): row for row in rows.fetchall()}
+
+    def ends(self, objects: Iterable[bytes]) -> dict[bytes, ChainEnd]:
+        """Where the chains of some objects end, by O."""
+        names = self.objects()
+        return {of: self.end(*names[of]) for of in set(objects) if of in names}
+
+    def edges(self) -> TileEdges:
+        """The right edge of the log."""
+        return recompute(self._db, self.head().size)
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Proof that entry ``index`` is in the tree of ``size`` entries, leaf sibling first."""

@@ -17,7 +17,7 @@ from trustnode.core.evidence.tree import HASH_BYTES, TILE_WIDTH
 from trustnode.core.replay import Place, Replay
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.difference import Difference
-from trustnode.store.log import read_head, read_tile
+from trustnode.store.log import chain_object, read_head, read_tile
 
 _ENTRIES: Final = (
     "select e.idx, e.chain, e.seq, e.link, e.commitment, s.salt, s.body "
@@ -81,7 +81,7 @@ class Retrace:
             if row is None:
                 return None
             self._names[chain_id] = (row[0], row[1])
-            self._objects[chain_id] = chain.object_id(*row)
+            self._objects[chain_id] = chain_object(*row)
         return self._names[chain_id]
 
     def _entry(self, db: sqlite3.Connection, row: _Stored) -> Iterator[Difference]:

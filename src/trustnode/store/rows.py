@@ -79,6 +79,7 @@ class Table(Generic[S]):
             f'insert into "{self.name}" ({", ".join(f"{chr(34)}{name}{chr(34)}" for name in self._names)}) '
             f'values ({", ".join("?" * len(self._names))}) on conflict("id") do nothing'
         )
+        self.replace: Final = self.insert.replace("insert into", "insert or replace into").partition(" on conflict")[0]
         changed = ", ".join(f'"{name}" = ?' for name in self._names)
         self.update: Final = f'update "{self.name}" set {changed} where "id" = ? and "version" = ?'
 

@@ -22,6 +22,8 @@ from trustnode.core.carried import FOLLOWING
 from trustnode.core.document import MAX_INTEGER, MAX_SIGNATURES, Document, Signature
 from trustnode.core.evidence.chain import ChainEnd
 from trustnode.core.evidence.entry import Entry, statement
+from trustnode.core.evidence.mirror import CheckedLine
+from trustnode.core.evidence.tree import TreeHead
 from trustnode.core.lifecycle import State
 from trustnode.core.states import KINDS
 from trustnode.errors import error
@@ -179,10 +181,7 @@ class View(CheckpointReader):
 
     def chain(self, object_kind: str, object: str) -> ChainEnd:
         """Number and link (E) of an object's newest entry; (0, 32 zero bytes) before the first."""
-        row = self._db.execute(
-            "select seq, link from chain where kind = ? and object = ?", (object_kind, object)
-        ).fetchone()
-        return ChainEnd(*row) if row else ChainEnd()
+        return self.evidence.end(object_kind, object)
 
     def feed(self, lane: str, audience: str, after: int, limit: int) -> list[FeedLine]:
         """Lines of a feed behind number ``after``."""
@@ -438,6 +437,44 @@ class Tx(View, CheckpointWriter):
             **fields,
         )
         self._append.add(object_kind, object, statement(entry))
+
+    def take_back(self, lines: Sequence[CheckedLine], names: Mapping[bytes, tuple[str, str]]) -> TreeHead:
+        """Put lost entries back behind those that are left, at the indexes they had.
+
+        Args:
+            lines: What others kept, without a gap.
+            names: O -> kind and name, of the chains that are left.
+
+        Returns:
+            Size and root that the log has with them: the caller compares both with the signed head.
+
+        Raises:
+            TrustnodeError: VERIFICATION_FAILED, a line does not follow.
+        """
+        told = {one.line.object: (one.entry.object_kind, one.entry.object) for one in lines if one.entry}
+        for one in lines:
+            of = one.line.object
+            self._append.take(*(told.get(of) or names.get(of) or ("", of.hex())), one)
+        return self._append.root()
+
+    def put_back(self, state: State) -> None:
+        """Store an object exactly as the log tells it; its entries are there already."""
+        table = table_of(type(state))
+        self._db.execute(table.replace, table.write(state))
+        self._unlogged.seen(state)
+        self.effects.changes.append(Change(table.name, state))
+
+    def count_back(self, key: str, window: str, used: int, at: str) -> None:
+        """Set a counter to what the log tells, never to less than it has."""
+        self._db.execute(
+            'insert into counter (key, "window", "used", at) values (?1, ?2, ?3, ?4) '
+            'on conflict (key, "window") do update set "used" = max("used", ?3), at = max(at, ?4)',
+            (key, window, used, at),
+        )
+
+    def hold_back(self, access: str, key: str, window: str, amount: int) -> None:
+        """Set what an access that was open holds of a counter; what it holds is part of what is used."""
+        self._db.execute("insert or replace into reservation values (?, ?, ?, ?)", (access, key, window, amount))
 
     def reserve(self, key: str, amount: int, limit: int, *, access: str, window: str = "") -> bool:
         """Take ``amount`` of a counter for an access, unless the counter would pass ``limit``.

@@ -97,6 +97,7 @@ class Store:
         on_commit: Callable[[Commit], None] | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
         reserve_bytes: int = DEFAULT_RESERVE_BYTES,
+        repairing: bool = False,
     ) -> Store:
         """Lock, migrate and check the database, and start its writer.
 
@@ -107,6 +108,8 @@ class Store:
             on_commit: See the class.
             on_fatal: See the class.
             reserve_bytes: Free bytes on the disk below which nothing is written.
+            repairing: Open a store that is behind its head record for writing, to put back what it lacks. Nothing of it
+                may be signed before that is done.
 
         Raises:
             TrustnodeError: CONFIG_INVALID, another process has it; VERSION_UNSUPPORTED, a newer program wrote it;
@@ -128,6 +131,8 @@ class Store:
             exits.enter_context(connection.lock(file))
             exits.callback(store._close_readers)
             await store._loop.run_in_executor(None, store._prepare)
+            if repairing and store.verdict.outcome == "AHEAD":
+                store.read_only = ""
             if not store.read_only:
                 await store._start(exits)
             store._exit = exits.pop_all()
@@ -153,6 +158,27 @@ class Store:
     def forbid(self, reason: str) -> None:
         """Append nothing more while this process lives; the first reason stays."""
         self.read_only = self.read_only or reason
+
+    def permit(self, reason: str) -> bool:
+        """Append again, where ``reason`` is what forbade it and the store itself is in order.
+
+        Returns:
+            Whether it may be written now.
+        """
+        if self.read_only == reason and self._writer is not None:
+            self.read_only = ""
+        return not self.read_only
+
+    def restate(self, reason: str, better: str) -> str:
+        """Say more precisely why nothing may be appended, where ``reason`` is what is said now.
+
+        Returns:
+            What is said from now on, where it was ``reason``; else ``reason``.
+        """
+        if better and self.read_only == reason:
+            self.read_only = better
+            return better
+        return reason
 
     def record_head(self) -> HeadRecord:
         """Write the head record beside the store. Done before a checkpoint of this head leaves the node.
