@@ -22,9 +22,10 @@ from trustnode.core.document import Document, decode
 from trustnode.core.identity import Card, bundle_of, check_card, check_fingerprint
 from trustnode.engine.pool import EngineLimits, EnginePool
 from trustnode.errors import error
-from trustnode.keys import load_node_keys, node_credential
+from trustnode.keys import load_node_keys, node_credential, read_card
+from trustnode.keys.cards import earlier_cards
 from trustnode.keys.files import read_secret
-from trustnode.node import MASK_KEY_FILE, Certificates, SystemClock, read_card
+from trustnode.node import MASK_KEY_FILE, Certificates, SystemClock
 from trustnode.store import check, connection
 from trustnode.store.head import record_path
 from trustnode.store.log import Head

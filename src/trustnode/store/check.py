@@ -24,7 +24,7 @@ import msgspec
 from trustnode.core.document import Document, Signature
 from trustnode.core.evidence.tree import TILE_WIDTH
 from trustnode.core.replay import Replay
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 from trustnode.store import connection, schema, signed, told
 from trustnode.store.difference import Difference
 from trustnode.store.head import HeadRecord, compare_head, read_record, record_path, write_record

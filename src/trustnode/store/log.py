@@ -224,6 +224,10 @@ class Append:
         return Edge(head, growth.edges, self._next_chain_id, {**known, **self._ends})
 
     def _known(self, key: _Key) -> _End | None:
+        """The end of a chain; one that was just put back without its name is found by its O, or it would begin anew."""
+        return self._held(key) or (self._held(("", chain.object_id(*key).hex())) if key[0] else None)
+
+    def _held(self, key: _Key) -> _End | None:
         return self._ends.get(key) or self._edge.ends.get(key) or _stored_end(self._db, key)
 
     def _end(self, key: _Key) -> _End:
@@ -235,7 +239,7 @@ class Append:
 
 
 def _stored_end(db: sqlite3.Connection, key: _Key) -> _End | None:
-    row = _chain_row(db, key)
+    row = db.execute(_CHAIN, key).fetchone()
     return _End(row[0], ChainEnd(row[1], row[2]), chain_object(*key)) if row else None
 
 
