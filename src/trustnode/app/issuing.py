@@ -218,11 +218,15 @@ async def _enrol(venue: Venue, fields: Mapping[str, Any], supporting: Sequence[D
     """Enrol a participant whose key is made and held here."""
     del supporting
     name = str(fields.get("participant", signer)).rpartition("/")[2]
-    held = venue.custody.signer(name)
+    participant, now = venue.identity.participant(name), venue.clock.now()
+    held, known = venue.custody.signer(name), venue.keyring.key_documents.get(participant)
+    if held is not None and venue.keyring.is_revoked(participant, hashlib.sha256(held.public).hexdigest()):
+        venue.custody.retire(name)
+        held = None
     key = held or venue.custody.create(name)
-    now = venue.clock.now()
     statement = ParticipantKey(
-        participant=venue.identity.participant(name),
+        participant=participant,
+        previous=known.digest if known else "",
         title=str(fields.get("title") or name),
         roles=check_roles(tuple(fields.get("roles", ()))),
         public=key.public.hex(),

@@ -49,6 +49,9 @@ class Custodian(Protocol):
     def create(self, name: str) -> Signer:
         """Make and keep the key of a participant."""
 
+    def retire(self, name: str) -> None:
+        """Use the key of a participant no more; another one may be made."""
+
 
 class Issuer(Protocol):
     """The venue's certificate authority."""

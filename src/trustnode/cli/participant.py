@@ -6,7 +6,7 @@ Decides: what operator and participant type and see. Leaves to others: keys and 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -15,6 +15,8 @@ from trustnode.cli.lazy import Command, Group
 from trustnode.errors import error
 
 ROLES: Final = ("PROVIDER", "CONSUMER", "SERVICE_PARTY", "MERCHANT", "CUSTODIAN", "SUPERVISOR", "AUDITOR")
+NO_KEY: Final = "SYSTEM"
+"""Cause under which somebody without a key is suspended."""
 roles_option = click.option(
     "--role", "roles", multiple=True, type=click.Choice(ROLES), required=True, help="May be repeated."
 )
@@ -189,32 +191,64 @@ def revoke(ctx: click.Context, name: str, reason: str, yes: bool, dry_run: bool)
 @click.option("-o", "target", type=click.Path(dir_okay=False, path_type=Path), help="File of the invitation.")
 @asking.yes_option
 def rekey(name: str, lost: bool, stolen_since: str | None, target: Path | None, yes: bool) -> None:
-    """Give NAME a new key: suspends the old one until they have joined anew."""
+    """Take NAME's key back, here and at every peer; its streams end, and an invitation lets them make a new one."""
     if lost == bool(stolen_since):
         raise error("USAGE", "say which: --lost, or --stolen-since TIME")
     from trustnode.cli.times import parse_time
 
     since = parse_time(stolen_since, "stolen-since") if stolen_since else ""
-    asking.confirm(f"Suspend {name} until there is a new key?", yes=yes)
+    asking.confirm(f"Take the key of {name} back, for ever?", yes=yes)
     with session.operator() as node:
         found = node.get("participant", name).object
+        key = found.participant_key()
+        if key is None:
+            raise error("ILLEGAL_TRANSITION", f"{name} has no key yet; it is {found.state}")
         node.acting()
-        reason = f"key stolen since {since}" if since else "key lost"
-        node.act("participant", found, "suspend", cause="VENUE", reason=reason)
-        suspects = _signed_since(node, found.id, since) if since else []
-    if suspects:
-        output.note(
-            f"signed since then, to be looked at: {output.count(len(suspects), 'agreement')} ({', '.join(suspects)})"
-        )
+        cut = len(acts.everything(node, "access", running="true", consumer=found.id))
+        _take_back(node, found.id, key.public, since)
+        suspects = _signed_since(node, found.id, since) if since else ([], 0)
+        peers = [one for one in node.status()["peers"] if one["state"] == "APPROVED"]
+    _tell_rekey(peers, cut, suspects, since=since)
+    if key.custody == "CUSTODY":
+        output.note(f"next     make its new key here: trustnode participant enrol {name} ...")
+        return
     _invite(name, target, reissue=True)
-    output.note(f"next     after they have joined: trustnode participant resume {name}")
+    output.note("counters and budgets go on where they were")
 
 
-def _signed_since(node: session.Operator, spiffe_id: str, since: str) -> list[str]:
-    found = [
-        one for role in ("provider", "consumer") for one in acts.everything(node, "agreement", **{role: spiffe_id})
-    ]
-    return [acts.name_of(one) for one in found if (value := one.agreement()) and value.time >= since]
+def _take_back(node: session.Operator, spiffe_id: str, public: str, since: str) -> None:
+    """One notice: the key does not count, and until there is a new one its holder is suspended."""
+    import hashlib
+
+    kid = hashlib.sha256(bytes.fromhex(public)).hexdigest()
+    revoked = {"kind": "KEY_REVOKED", "subject": kid, "state": "REVOKED"}
+    suspended = {"kind": "PARTICIPANT", "subject": spiffe_id, "state": "SUSPENDED", "cause": NO_KEY}
+    node.tell([{**revoked, **({"invalid_from": since} if since else {})}, suspended])
+
+
+def _tell_rekey(peers: list[Any], cut: int, suspects: tuple[list[str], int], *, since: str) -> None:
+    silent = [one["trust_domain"] for one in peers if one["silent_since"]]
+    later = f" (not reached: {', '.join(silent)}, told when it answers)" if silent else ""
+    told = output.count(len(peers) - len(silent), "peer")
+    output.note(f"old key revoked here and at {told}{later}; streams cut: {cut}")
+    if since:
+        agreements, receipts = suspects
+        named = f" ({', '.join(agreements)})" if agreements else ""
+        counted = f"{output.count(len(agreements), 'agreement')}{named}, {output.count(receipts, 'receipt')}"
+        output.note(f"signed since then, to be looked at: {counted}       earlier signatures stay valid")
+
+
+def _signed_since(node: session.Operator, spiffe_id: str, since: str) -> tuple[list[str], int]:
+    """Agreements that the key signed since a time, and how many reads it asked for."""
+    found = {
+        one.id: one
+        for role in ("provider", "consumer")
+        for one in acts.everything(node, "agreement", **{role: spiffe_id})
+    }
+    agreements = [acts.name_of(one) for one in found.values() if (value := one.agreement()) and value.time >= since]
+    reads = acts.everything(node, "access", consumer=spiffe_id)
+    asked = [one for one in reads if (request := one.access_request()) and request.time >= since]
+    return agreements, len(asked)
 
 
 # --- join -------------------------------------------------------------------------------------------------------------

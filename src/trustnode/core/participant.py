@@ -57,6 +57,8 @@ class Invitation(Statement, tag="invitation", kw_only=True, frozen=True):
     title: Text
     roles: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=8)]
     until: Time
+    previous: str = ""
+    """Digest of the key document whose key was taken back: who is invited makes a new key in its place."""
 
     def required(self) -> tuple[Required, ...]:
         """The venue."""

@@ -174,6 +174,12 @@ def make_csr(key: PrivateKey) -> bytes:
     return request.public_bytes(serialization.Encoding.DER)
 
 
+def described(chain_pem: bytes) -> tuple[str, str]:
+    """Serial in lower-case hexadecimal digits, and end, of the first certificate of a chain."""
+    leaf = x509.load_pem_x509_certificate(chain_pem)
+    return f"{leaf.serial_number:x}", clock.text(leaf.not_valid_after_utc)
+
+
 def renewal_time(certificate: x509.Certificate, numerator: int = 1, denominator: int = 2) -> str:
     """When to renew: after half of its life (a node), or another fraction (a client: 2, 3)."""
     life = certificate.not_valid_after_utc - certificate.not_valid_before_utc

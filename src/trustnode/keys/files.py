@@ -117,6 +117,13 @@ class Custody:
         write_secret(self._path(name), signer.pem)
         return signer
 
+    def retire(self, name: str) -> None:
+        """Use the key of a participant no more; its file is kept under the beginning of the key's name."""
+        held = self.signer(name)
+        if held is not None:
+            path = self._path(name)
+            path.rename(path.with_name(f".{name}.{held.public.hex()[:16]}.key"))
+
     def signer(self, name: str) -> FileSigner | None:
         """The key held for a participant; None if it holds its own."""
         path = self._path(name)

@@ -166,7 +166,10 @@ async def _invited(venue: Venue, request: pb.InviteParticipantRequest) -> pb.Inv
     roles = known.roles if request.reissue and known else check_roles(tuple(request.roles))
     title = (known.title if request.reissue and known else request.title) or request.name
     until = clock.shift(venue.clock.now(), INVITE_LIFE.total_seconds())
-    statement = Invitation(participant=participant, title=title, roles=roles, until=until, **venue.fields("*"))
+    replaced = known.document if known and venue.keyring.is_revoked(participant, known.kid) else ""
+    statement = Invitation(
+        participant=participant, title=title, roles=roles, until=until, previous=replaced, **venue.fields("*")
+    )
     document = venue.sign(statement)
     await submit(venue, venue.self_sender, document)
     name = secrets.token_hex(8)

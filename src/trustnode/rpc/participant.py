@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+from trustnode.app.participant import remember_certificate
 from trustnode.app.submission import Answer, submit
 from trustnode.app.venue import Venue
 from trustnode.core.document import Document, cosign, decode
 from trustnode.core.participant import ParticipantKey, ParticipantState
 from trustnode.errors import error
+from trustnode.keys.authority import described
 from trustnode.rpc.conversion import object_of_answer
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.methods import Method, only
@@ -38,6 +40,7 @@ def methods(venue: Venue) -> tuple[Method, ...]:
         venue.keyring.check_participant_key(signed, venue.clock.now())
         await venue.store.write(_used(call.caller.name, keys), event_id="", returns=str)
         answer = await _take_in(venue, signed, value)
+        await venue.store.write(_issued(value.participant, chain), event_id="", returns=str)
         return pb.EnrolParticipantResponse(
             certificate_chain_pem=chain.decode(), participant_key=document_to_proto(signed),
             card=document_to_proto(venue.keyring.cards[venue.domain].document), participant=object_of_answer(answer),
@@ -52,7 +55,7 @@ def methods(venue: Venue) -> tuple[Method, ...]:
             if state is None or state.state != "ENROLLED":
                 raise error("IDENTITY_REVOKED", "this participant is not enrolled now")
             tx.log("participant", participant, "identity.update")
-            return participant
+            return _issued(participant, chain)(tx)
 
         await venue.store.write(unit, event_id="", returns=str)
         return pb.RenewCertificateResponse(certificate_chain_pem=chain.decode())
@@ -95,6 +98,17 @@ async def _take_in(venue: Venue, signed: Document, value: ParticipantKey) -> Ans
         if state is not None:
             return Answer.of(state)
     return await submit(venue, venue.self_sender, signed)
+
+
+def _issued(participant: str, chain: bytes) -> Callable[[Tx], str]:
+    """Unit: remember a certificate, so that it can be refused when its holder's keys are stolen."""
+    serial, not_after = described(chain)
+
+    def unit(tx: Tx) -> str:
+        remember_certificate(tx, participant, serial, not_after)
+        return participant
+
+    return unit
 
 
 def _used(invitation: str, keys: str) -> Callable[[Tx], str]:

@@ -179,7 +179,7 @@ class Connection(Node):
 
     async def _renew(self) -> None:
         if clock.text(self._credential.leaf.not_valid_after_utc) < now():
-            raise error("IDENTITY_EXPIRED", f"the certificate of {self.profile.name} has ended")
+            raise ended(self.profile)
         csr = make_csr(load_certificate_key(self.profile.folder / "client.key"))
         answer = await super().call("ParticipantService/RenewCertificate", csr_der=csr)
         chain = answer["certificate_chain_pem"].encode()
@@ -187,6 +187,14 @@ class Connection(Node):
         self._credential = Credential(self._credential.key_pem, chain)
         self._channel.replace(credential=self._credential)
         self._renews_at = renewal_time(self._credential.leaf, 2, 3)
+
+
+def ended(profile: Profile) -> TrustnodeError:
+    """What to do about a certificate whose time is over."""
+    name = profile.participant.rpartition("/")[2]
+    day = clock.text(profile.credential.leaf.not_valid_after_utc)[:10]
+    step = f"Ask {profile.venue}: trustnode participant reissue {name}; then: trustnode join {name}.invite"
+    return error("IDENTITY_EXPIRED", f"certificate ended {day}", next_step=step)
 
 
 class _Local:

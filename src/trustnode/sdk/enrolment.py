@@ -23,6 +23,9 @@ from trustnode.wire.channel import Target, VenueChannel
 from trustnode.wire.home import Home
 
 KEY_LIFE_DAYS: Final = 730
+NEXT_KEY: Final = "participant.next.key"
+"""A key that takes the place of one that was taken back, until the venue has signed its document."""
+NEXT_DOCUMENT: Final = "participant-key.next.json"
 
 
 async def join(
@@ -36,7 +39,8 @@ async def join(
 ) -> Profile:
     """Enrol with an invitation; keys are made here and stay here.
 
-    With an invitation from ``participant reissue`` the profile keeps its document key and gets a new certificate.
+    With an invitation from ``participant reissue`` the profile keeps its document key and gets a new certificate; with
+    one from ``participant rekey`` it gets a new document key, whose document names the one it replaces.
 
     Args:
         file: The invitation.
@@ -71,6 +75,8 @@ async def join(
     settings = _settings(venue, invited.value, addresses, custody)
     made = profiles.write(place, settings, card, signer, _countersigned(answer["participant_key"], statement))
     made.write_certificate(answer["certificate_chain_pem"].encode(), key_pem)
+    for name in (NEXT_KEY, NEXT_DOCUMENT):
+        (place / name).unlink(missing_ok=True)
     return made
 
 
@@ -93,15 +99,17 @@ def _key(
         held = Profile.open(place)
         if held.participant != invited.participant:
             raise error("DUPLICATE", f"{place} is the profile of {held.participant}", field="folder")
-        return held.signer, held.key_document
-    if not (place / "participant-key.json").exists():
+        if held.key_document.digest != invited.previous:
+            return held.signer, held.key_document
+    names = (NEXT_KEY, NEXT_DOCUMENT) if invited.previous else ("participant.key", "participant-key.json")
+    key, statement = (place / name for name in names)
+    if not statement.exists():
         signer = FileSigner.generate()
-        profiles.replace_file(place / "participant.key", signer.pem)
+        profiles.replace_file(key, signer.pem)
         made = seal(_statement(venue, invited, subject, custody, signer), signer)
-        profiles.replace_file(place / "participant-key.json", envelope.encode(made))
+        profiles.replace_file(statement, envelope.encode(made))
     # An enrolment that was cut off goes on with its key: the venue may have taken it in already.
-    document = envelope.decode((place / "participant-key.json").read_bytes())
-    return FileSigner.load(place / "participant.key"), document
+    return FileSigner.load(key), envelope.decode(statement.read_bytes())
 
 
 def _statement(
@@ -123,6 +131,7 @@ def _statement(
         not_before=time,
         not_after=clock.shift(time, KEY_LIFE_DAYS * 86400),
         subject=subject,
+        previous=invited.previous,
     )
 
 

@@ -638,13 +638,18 @@ def test_a_stolen_key_names_what_was_signed_since(run, node, tmp_path):
         "produced": [],
     }
     node.answers["AdminService/InviteParticipant"] = {"invitation": b"x", "participant": CONSUMER, "expires_at": NOW}
+    node.answers["AdminService/GetStatus"] = status()
     done = run(
         "participant", "rekey", "acme", "--stolen-since", "2026-11-20T00:00+08:00", "-o", str(tmp_path / "i"), "--yes",
         operator=True,
     )  # fmt: skip
 
     assert done.exit_code == 0
-    assert f"signed since then, to be looked at: 1 agreement ({SHORT})" in done.stderr
+    assert f"signed since then, to be looked at: 1 agreement ({SHORT}), 0 receipts" in done.stderr
+    (notice,) = (json.loads(one["statement_json"]) for one in node.requests("AdminService/IssueDocument"))
+    revoked, suspended = notice["events"]
+    assert (revoked["kind"], revoked["invalid_from"]) == ("KEY_REVOKED", "2026-11-19T16:00:00.000Z")
+    assert (suspended["kind"], suspended["subject"], suspended["state"]) == ("PARTICIPANT", CONSUMER, "SUSPENDED")
 
 
 def test_a_backup_is_named_with_its_digest_and_overwrites_nothing(run, node, tmp_path):
