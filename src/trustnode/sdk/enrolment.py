@@ -73,6 +73,8 @@ async def join(
     finally:
         await channel.aclose()
     settings = _settings(venue, invited.value, addresses, custody)
+    if invited.value.previous:
+        profiles.replace_file(place / "participant.key", signer.pem)
     made = profiles.write(place, settings, card, signer, _countersigned(answer["participant_key"], statement))
     made.write_certificate(answer["certificate_chain_pem"].encode(), key_pem)
     for name in (NEXT_KEY, NEXT_DOCUMENT):

@@ -266,12 +266,11 @@ def _only() -> str:
 def write(folder: Path, settings: Settings, card: Document, key: FileSigner, statement: Document) -> Profile:
     """Write a profile without its certificate, which is added by ``write_certificate``.
 
-    A document key that is there already stays as it is, unless the statement is of another one.
+    A document key that is there already stays as it is.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / "participant.key"
-    if not path.exists() or FileSigner.load(path).public != key.public:
-        replace_file(path, key.pem)
+    if not (folder / "participant.key").exists():
+        write_secret(folder / "participant.key", key.pem)
     replace_file(folder / "card.json", envelope.encode(card))
     replace_file(folder / "participant-key.json", envelope.encode(statement))
     replace_file(folder / SETTINGS, _toml(settings).encode())

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from trustnode.app.access.admission import Admission, check_usable
+from trustnode.app.participant import remember_foreign
 from trustnode.app.quota import Reservation, cover, reserve, rows_left
 from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Venue
@@ -47,11 +48,18 @@ async def decide(venue: Venue, admission: Admission, whole: Mapping[str, int] | 
     Raises:
         TrustnodeError: QUOTA_*, REPLAYED, GRANT_INVALID, PRECONDITION_OPEN.
     """
+    held = venue.keyring.key_documents.get(admission.key.value.participant)
+    new = () if held is not None and held.digest == admission.key.digest else (admission.key,)
 
     def unit(tx: Tx) -> Decided:
-        return _decide(tx, venue, admission, whole)
+        decided = _decide(tx, venue, admission, whole)
+        remember_foreign(tx, new, venue.domain)
+        return decided
 
-    return await venue.store.write(unit, event_id="", returns=Decided)
+    decided = await venue.store.write(unit, event_id="", returns=Decided)
+    for key in new:
+        venue.keyring.add_participant(key)
+    return decided
 
 
 def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int] | None) -> Decided:
