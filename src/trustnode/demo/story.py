@@ -341,7 +341,7 @@ def _proof(stage: Stage) -> None:
         done = stage.run("verify", file, *anchors, check=False)
         stage.expect(done.status == 7, f"{title}: not verified", done)
         stage.refusals += 1
-        verdict = next(lines_with(done.text, "INVALID", "INCOMPLETE"), "not verified").strip()
+        verdict = next(lines_with(done.text, "INVALID:", "INCOMPLETE:"), "not verified").strip()
         say(f"{title:<26}exit 7  {verdict}")
     done = stage.run("verify", "loans.bundle", check=False)
     stage.expect(done.status == 7 and "UNANCHORED" in done.text, "without an anchor nothing is proven", done)
