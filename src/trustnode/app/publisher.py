@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from trustnode.app.history import own_keys
 from trustnode.app.venue import Venue, log
 from trustnode.core.evidence import note as notes
 from trustnode.core.evidence.checkpoint import Checkpoint, sign_checkpoint
@@ -83,17 +84,20 @@ class Publisher:
         if kept is not None and kept.root != checkpoint.root:
             self.venue.halt(f"size {kept.size} of the log was signed with another root before")
             raise error("READ_ONLY", self.venue.read_only)
-        if kept is not None and self._carries_our_signature(kept):
-            return Published(checkpoint, kept.note)
         key = self.venue.log_key
-        note = sign_checkpoint(checkpoint, key.public, key.sign, *self._besides())
-        await self._keep(KeptCheckpoint(checkpoint.size, checkpoint.root, self.venue.clock.now(), note))
+        note = self._joined(kept, sign_checkpoint(checkpoint, key.public, key.sign, *self._besides()))
+        if kept is None or note != kept.note:
+            time = kept.time if kept is not None else self.venue.clock.now()
+            await self._keep(KeptCheckpoint(checkpoint.size, checkpoint.root, time, note))
         return Published(checkpoint, note)
 
-    def _carries_our_signature(self, kept: KeptCheckpoint) -> bool:
-        key = notes.VerifierKey(log_origin(self.venue.domain), notes.ED25519, self.venue.log_key.public)
-        opened = open_own(kept.note, (key,))
-        return opened is not None and opened.head == (kept.size, kept.root)
+    def _joined(self, kept: KeptCheckpoint | None, fresh: bytes) -> bytes:
+        """What was signed before with its cosignatures, under the keys of now too; what is not ours is dropped."""
+        keys = own_keys(self.venue)
+        opened = open_own(kept.note, keys) if kept is not None else None
+        if kept is None or opened is None or opened.head != (kept.size, kept.root):
+            return fresh
+        return notes.add_lines(kept.note, notes.lines_by(fresh, keys))
 
     async def _keep(self, kept: KeptCheckpoint) -> None:
         await self.venue.store.write(lambda tx: tx.keep_checkpoint(kept), event_id="", returns=type(None))

@@ -320,7 +320,7 @@ def _witnessed(stage: Stage) -> None:
         time.sleep(0.25)
     stage.expect(all(name in done.out for name in wanted), "three venues cosigned the log of zj", done)
     say(next(lines_with(done.out, "entries")))
-    say("cosigned by fin.example, gz.example, nat.example: none of them would sign another past")
+    say("cosigned by fin, gz, nat: none of them signs another past")
 
 
 def _proof(stage: Stage) -> None:

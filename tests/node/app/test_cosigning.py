@@ -11,11 +11,14 @@ from trustnode.app import witness
 from trustnode.app.publisher import Publisher
 from trustnode.app.status import log_alarms
 from trustnode.app.witness import WitnessAnswer
+from trustnode.core import clock as times
+from trustnode.core.document import PublicKey
 from trustnode.core.evidence.checkpoint import open_checkpoint
 from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey
 from trustnode.core.evidence.witness import SIZE_TYPE, parse_request
 from trustnode.core.identity import log_origin, witness_name
 from trustnode.errors import TrustnodeError, error
+from trustnode.keys.files import FileSigner
 from trustnode.testing.network import until
 
 ORIGIN = log_origin(GZ)
@@ -532,6 +535,20 @@ async def test_l2_a_size_that_was_shown_is_shown_with_the_same_note_after_a_rest
     await world.close(GZ)
     gz = await world.open(GZ)
     assert await gz.publisher.publish() == before
+
+
+async def test_a_log_key_that_takes_over_signs_beside_the_old_one_and_keeps_the_cosignatures(world):
+    gz = world[GZ]
+    await gz.append(4)
+    await ask_once(gz)
+    fresh = FileSigner.generate()
+    gz.venue.keyring._keys[GZ, "log"] += (PublicKey(fresh.public, "2020-01-01T00:00:00.000Z", times.FOREVER),)
+    gz.venue.log_key = fresh
+    published = await Publisher(gz.venue).publish()
+    assert signers(published.note) == [ORIGIN, witness_name(ZJ), ORIGIN]
+    for key in (fresh, world.keys[GZ].log):
+        log = [VerifierKey(ORIGIN, ED25519, key.public)]
+        assert open_checkpoint(published.note, log, keys(world)[1], quorum=1).head.size == 4
 
 
 async def test_l2_a_size_is_never_signed_with_another_root(world):
