@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
 import grpc
@@ -25,6 +26,9 @@ DOMAIN: Final = "trustnode"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 MAX_DOCUMENT_BYTES: Final = 512 * 1024
 MAX_TYPE_CHARACTERS: Final = 128
+MAX_DOCUMENTS: Final = 256
+"""Documents in one message; the senders of this project stay below 64."""
+MAX_CAUSES: Final = 64
 _METADATA_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _TAKEN: Final = frozenset({"reason", "message", "record", "self"})
 """Parameters of ``TrustnodeError``; a peer must not set them through its metadata."""
@@ -127,6 +131,9 @@ def document_from_proto(message: document_pb2.Document) -> Document:
 
 def documents_from_proto(messages: Iterable[document_pb2.Document]) -> tuple[Document, ...]:
     """Read several documents; raises as ``document_from_proto``."""
+    messages = tuple(islice(messages, MAX_DOCUMENTS + 1))
+    if len(messages) > MAX_DOCUMENTS:
+        raise error("FIELD_TOO_LONG", f"a message has at most {MAX_DOCUMENTS} documents", field="document")
     return tuple(document_from_proto(message) for message in messages)
 
 
@@ -220,17 +227,30 @@ def object_to_proto(value: RemoteObject) -> document_pb2.Object:
 
 
 def object_from_proto(message: document_pb2.Object) -> RemoteObject:
-    """Read an object; raises as ``document_from_proto``."""
+    """Read an object.
+
+    Raises:
+        TrustnodeError: As ``document_from_proto``; FIELD_FORMAT for a time that is none.
+    """
     held: Any = message
+    if len(message.causes) > MAX_CAUSES:
+        raise error("FIELD_TOO_LONG", f"an object has at most {MAX_CAUSES} causes", field="causes")
     return RemoteObject(
         kind=message.kind,
         id=message.id,
         state=message.state,
         causes=tuple(message.causes),
         version=message.version,
-        changed_at=clock.from_ms(message.changed_at.ToMilliseconds()) if held.HasField("changed_at") else "",
+        changed_at=_time(message.changed_at) if held.HasField("changed_at") else "",
         document=document_from_proto(message.document) if held.HasField("document") else None,
     )
+
+
+def _time(stamp: Any) -> str:
+    try:
+        return clock.from_ms(stamp.ToMilliseconds())
+    except (ValueError, OverflowError):
+        raise error("FIELD_FORMAT", "a time is outside the calendar", field="changed_at") from None
 
 
 def is_retryable_code(failed: aio.AioRpcError) -> bool:

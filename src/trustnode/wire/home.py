@@ -27,8 +27,9 @@ from trustnode.v1 import (
     evidence_service_pb2,
     participant_service_pb2,
 )
+from trustnode.wire.call import Stream, call_stream, call_unary
 from trustnode.wire.convert import document_from_bytes
-from trustnode.wire.peer import DO_GET, ReadAnswer, Stream, call_stream, call_unary, read_answer
+from trustnode.wire.peer import DO_GET, ReadAnswer, read_answer
 from trustnode.wire.value import fill, to_value
 
 PACKAGE: Final = "trustnode.v1"

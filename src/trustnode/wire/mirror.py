@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 from trustnode.core.document import Document
 from trustnode.core.evidence.mirror import LogLine
 from trustnode.v1 import peer_service_pb2 as pb
+from trustnode.wire.call import call_unary
 from trustnode.wire.convert import documents_from_proto
-from trustnode.wire.peer import SERVICE, Peer, call_unary
+from trustnode.wire.peer import SERVICE, Peer
 
 MAX_INDEX: Final = 2**53 - 1
 

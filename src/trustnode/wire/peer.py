@@ -1,241 +1,61 @@
-"""Calls to another node, and the general calls that the client is built of.
+"""Calls to another venue's node, each with the most that its answer may be.
 
-Decides: how a method is called, that each call has a deadline, and which error a failure is. Leaves to others: when to
-repeat (the courier, the SDK), what an answer means.
+Decides: which methods of a node are called how, and that an answer that cannot be read is its fault and nobody else's.
+Leaves to others: the calls themselves (``call``), when to repeat (the courier), what an answer means.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
 from trustnode.arrow import flight_pb2
 from trustnode.core.document import Document
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 from trustnode.keys import Credential
 from trustnode.v1 import access_pb2, access_service_pb2, evidence_service_pb2, peer_service_pb2
+from trustnode.wire.call import UNREADABLE, Conversation, Pairs, Stream, call_both, call_stream, call_unary
 from trustnode.wire.channel import Target, VenueChannel
 from trustnode.wire.convert import (
     RemoteObject,
     document_from_proto,
     document_to_proto,
     documents_from_proto,
-    error_from_rpc,
-    is_answered,
     is_retryable_code,
     object_from_proto,
 )
 
 M = TypeVar("M", bound=Message)
-T = TypeVar("T")
-Pairs = Iterable[tuple[str, str | bytes]]
 LaneName = Literal["CONTROL", "CATALOG"]
 SERVICE: Final = "/trustnode.v1.PeerService/"
 HEALTH: Final = "/grpc.health.v1.Health/Check"
-MAX_BUNDLE_BYTES: Final = 1 << 30
+MAX_PART_BYTES: Final = 128 * 1024 * 1024
+"""A peer's part of a bundle, which is held in memory."""
+MAX_ANSWER_BYTES: Final = 2 * 1024 * 1024
+"""An answer of a peer: a small read has a megabyte. What is longer is not parsed."""
+MAX_DELIVERED_BYTES: Final = 4 * 1024 * 1024
+"""The answer to a document, with the documents that it produced."""
+MAX_READ_FRAMES: Final = 1024
+"""Frames of a small read."""
+MAX_ITEMS: Final = 256
+"""Lines of a lane in one answer; nodes send 64."""
+MAX_PATH: Final = 16
+"""Venues that a line came through."""
 DO_GET: Final = "/arrow.flight.protocol.FlightService/DoGet"
 
 
-# --- general calls --------------------------------------------------------------------------------------------------
-
-
-class Answer(NamedTuple, Generic[T]):
-    """An answer with what came beside it."""
-
-    message: T
-    initial: Mapping[str, str | bytes]
-    trailing: Mapping[str, str | bytes]
-
-
-async def call_unary(
-    channel: aio.Channel,
-    method: str,
-    request: Message,
-    response: type[M],
-    *,
-    timeout_s: float,
-    metadata: Pairs = (),
-) -> M:
-    """Call a method with one answer.
-
-    Args:
-        channel: Connection to the node.
-        method: ``/package.Service/Method``.
-        request: The request message.
-        response: Type of the answer.
-        timeout_s: Deadline, seconds from now.
-        metadata: Pairs to send along.
-
-    Raises:
-        TrustnodeError: What the node refused with; PEER_UNREACHABLE, DEADLINE, RemoteError.
-    """
-    return (await call_unary_whole(channel, method, request, response, timeout_s=timeout_s, metadata=metadata)).message
-
-
-async def call_unary_whole(
-    channel: aio.Channel,
-    method: str,
-    request: Message,
-    response: type[M],
-    *,
-    timeout_s: float,
-    metadata: Pairs = (),
-) -> Answer[M]:
-    """As ``call_unary``, with the metadata of the answer."""
-    with _errors():
-        invoke = channel.unary_unary(method, _serialize, response.FromString)
-        call = invoke(request, timeout=timeout_s, metadata=tuple(metadata))
-        message = await _answered(call)
-        return Answer(message, _pairs(await call.initial_metadata()), _pairs(await call.trailing_metadata()))
-
-
-class Stream(Generic[T]):
-    """A stream of answers. Leaving its ``async with`` block before the end cancels the call."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        self._call.cancel()
-
-    async def __aiter__(self) -> AsyncIterator[T]:
-        """Every answer, in order.
-
-        Raises:
-            TrustnodeError: As ``call_unary``.
-        """
-        try:
-            with _errors():
-                async for message in self._call:
-                    yield message
-        except asyncio.CancelledError:
-            # gRPC reports a call that was cancelled here as if this task had been; only one of the two ends the task.
-            task = asyncio.current_task()
-            if task is not None and not task.cancelling() and self._call.cancelled():
-                raise error("CANCELLED", "the call was ended here") from None
-            raise
-
-    async def initial_metadata(self) -> Mapping[str, str | bytes]:
-        """What the node sent before its first answer."""
-        with _errors():
-            return _pairs(await self._call.initial_metadata())
-
-    async def trailing_metadata(self) -> Mapping[str, str | bytes]:
-        """What the node sent after its last answer; waits for the end of the call."""
-        with _errors():
-            return _pairs(await self._call.trailing_metadata())
-
-    def cancel(self) -> None:
-        """End the call now."""
-        self._call.cancel()
-
-
-def call_stream(
-    channel: aio.Channel,
-    method: str,
-    request: Message,
-    decode: Callable[[bytes], T] | None,
-    *,
-    timeout_s: float,
-    metadata: Pairs = (),
-) -> Stream[T]:
-    """Call a method that answers with a stream.
-
-    Args:
-        channel: Connection to the node.
-        method: ``/package.Service/Method``.
-        request: The request message.
-        decode: Reads one answer; None leaves it as bytes.
-        timeout_s: Deadline of the whole stream, seconds from now.
-        metadata: Pairs to send along.
-    """
-    with _errors():
-        invoke = channel.unary_stream(method, _serialize, decode)
-        return Stream(invoke(request, timeout=timeout_s, metadata=tuple(metadata)))
-
-
-class Conversation(Stream[T]):
-    """A stream in both directions."""
-
-    async def send(self, message: Message) -> None:
-        """Send one message.
-
-        Raises:
-            TrustnodeError: As ``call_unary``.
-        """
-        with _errors():
-            await self._call.write(message)
-
-    async def done_sending(self) -> None:
-        """Say that no more messages follow."""
-        with _errors():
-            await self._call.done_writing()
-
-
-def call_both(
-    channel: aio.Channel,
-    method: str,
-    decode: Callable[[bytes], T] | None,
-    *,
-    timeout_s: float,
-    metadata: Pairs = (),
-) -> Conversation[T]:
-    """Call a method with streams in both directions; arguments as ``call_stream``."""
-    with _errors():
-        invoke = channel.stream_stream(method, _serialize, decode)
-        return Conversation(invoke(timeout=timeout_s, metadata=tuple(metadata)))
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
-def _pairs(metadata: Any) -> dict[str, str | bytes]:
-    return dict(metadata or ())
-
-
-async def _answered(call: aio.UnaryUnaryCall[Any, M]) -> M:
-    """The answer. Our own cancelling raises CancelledError, so that this status means a node that went away.
-
-    A channel that is closed under a call, because it was replaced or its venue removed, raises the same without anybody
-    having cancelled the task: that would end a courier in silence.
-    """
-    try:
-        return await call
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and not task.cancelling():
-            raise error("PEER_UNREACHABLE", "the connection was closed during the call") from None
-        raise
-    except aio.AioRpcError as failed:
-        if failed.code() is grpc.StatusCode.CANCELLED and not is_answered(failed):
-            raise error("PEER_UNREACHABLE", "the node went away during the call") from failed
-        raise
-
-
 @contextlib.contextmanager
-def _errors() -> Iterator[None]:
+def _reading() -> Iterator[None]:
+    """What stands in an answer and can be no value is the other node's fault, not ours and not the request's."""
     try:
         yield
-    except aio.AioRpcError as failed:
-        raise error_from_rpc(failed) from failed
-    except aio.UsageError as failed:
-        raise error("PEER_UNREACHABLE", "the connection was closed") from failed
-    except asyncio.InvalidStateError as failed:
-        raise error("PEER_UNREACHABLE", "the call was over already") from failed
-
-
-# --- a peer ---------------------------------------------------------------------------------------------------------
+    except (TrustnodeError, ValueError, OverflowError) as problem:
+        raise error("PEER_UNREACHABLE", UNREADABLE) from problem
 
 
 class Applied(NamedTuple):
@@ -318,11 +138,12 @@ class Peer:
             earlier_cards=[document_to_proto(earlier) for earlier in earlier_cards],
         )
         answer = await self._call("ApplyPeering", request, peer_service_pb2.ApplyPeeringResponse, timeout_s)
-        return Applied(
-            object_from_proto(answer.peering) if answer.HasField("peering") else None,
-            document_from_proto(answer.card),
-            document_from_proto(answer.peer_agreement) if answer.HasField("peer_agreement") else None,
-        )
+        with _reading():
+            return Applied(
+                object_from_proto(answer.peering) if answer.HasField("peering") else None,
+                document_from_proto(answer.card),
+                document_from_proto(answer.peer_agreement) if answer.HasField("peer_agreement") else None,
+            )
 
     async def deliver(
         self, event_id: str, document: Document, supporting: Sequence[Document] = (), *, timeout_s: float
@@ -333,9 +154,11 @@ class Peer:
             document=document_to_proto(document),
             supporting=[document_to_proto(one) for one in supporting],
         )
-        answer = await self._call("DeliverDocument", request, peer_service_pb2.DeliverDocumentResponse, timeout_s)
-        held = object_from_proto(answer.object) if answer.HasField("object") else None
-        return Delivered(held, documents_from_proto(answer.produced))
+        response = peer_service_pb2.DeliverDocumentResponse
+        answer = await self._call("DeliverDocument", request, response, timeout_s, MAX_DELIVERED_BYTES)
+        with _reading():
+            held = object_from_proto(answer.object) if answer.HasField("object") else None
+            return Delivered(held, documents_from_proto(answer.produced))
 
     async def explain(
         self,
@@ -363,13 +186,17 @@ class Peer:
         """Read a small answer for one of our participants."""
         request = peer_service_pb2.PeerServiceReadRequest(ticket=ticket)
         response = peer_service_pb2.PeerServiceReadResponse
-        return read_answer((await self._call("Read", request, response, timeout_s)).result)
+        answer = await self._call("Read", request, response, timeout_s)
+        with _reading():
+            return read_answer(answer.result)
 
     async def tile(self, level: int, index: int, width: int, *, timeout_s: float) -> bytes:
         """A tile of hashes of the node's log; nothing in it is verified."""
         request = evidence_service_pb2.GetTileRequest(level=level, index=index, width=width % 256)
         method, response = "/trustnode.v1.EvidenceService/GetTile", evidence_service_pb2.GetTileResponse
-        answer = await call_unary(self.channel.get(), method, request, response, timeout_s=timeout_s)
+        answer = await call_unary(
+            self.channel.get(), method, request, response, timeout_s=timeout_s, max_bytes=MAX_ANSWER_BYTES
+        )
         return answer.data
 
     async def add_checkpoint(self, body: bytes, *, timeout_s: float) -> CheckpointAnswer:
@@ -397,8 +224,11 @@ class Peer:
         """The receipt of an access that we carried; None while there is none."""
         request = access_service_pb2.GetReceiptRequest(access=access)
         method, response = "/trustnode.v1.AccessService/GetReceipt", access_service_pb2.GetReceiptResponse
-        answer = await call_unary(self.channel.get(), method, request, response, timeout_s=timeout_s)
-        return document_from_proto(answer.receipt) if answer.HasField("receipt") else None
+        answer = await call_unary(
+            self.channel.get(), method, request, response, timeout_s=timeout_s, max_bytes=MAX_ANSWER_BYTES
+        )
+        with _reading():
+            return document_from_proto(answer.receipt) if answer.HasField("receipt") else None
 
     async def bundle_part(self, agreement: str, *, timeout_s: float) -> bytes:
         """The peer's own part of an agreement's evidence bundle; nothing in it is verified.
@@ -413,8 +243,8 @@ class Peer:
             async for answer in answers:
                 data += answer.chunk
                 digest = answer.sha256 or digest
-                if len(data) > MAX_BUNDLE_BYTES:
-                    raise error("FIELD_TOO_LONG", "a bundle has at most 1 GiB", field="bundle")
+                if len(data) > MAX_PART_BYTES:
+                    raise error("FIELD_TOO_LONG", f"a part has at most {MAX_PART_BYTES} bytes", field="bundle")
         if digest != hashlib.sha256(data).digest():
             raise error("HASH_MISMATCH", "the bundle was altered or cut on its way")
         return bytes(data)
@@ -428,13 +258,18 @@ class Peer:
         """Follow a lane from the number after ``after``."""
         name = SERVICE + "FollowFeed"
         decode = peer_service_pb2.FollowFeedResponse.FromString
-        call = call_both(self.channel.get(), name, decode, timeout_s=timeout_s)
+        call = call_both(self.channel.get(), name, decode, timeout_s=timeout_s, max_bytes=MAX_DELIVERED_BYTES)
         await call.send(peer_service_pb2.FollowFeedRequest(lane=f"LANE_{lane}", after=after, nonce=nonce))
         return FeedCall(call)
 
-    async def _call(self, name: str, request: Message, response: type[M], timeout_s: float) -> M:
+    async def _call(
+        self, name: str, request: Message, response: type[M], timeout_s: float, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> M:
+        method = SERVICE + name
         try:
-            return await call_unary(self.channel.get(), SERVICE + name, request, response, timeout_s=timeout_s)
+            return await call_unary(
+                self.channel.get(), method, request, response, timeout_s=timeout_s, max_bytes=max_bytes
+            )
         except Exception as problem:
             if isinstance(problem.__cause__, aio.AioRpcError) and is_retryable_code(problem.__cause__):
                 self.channel.try_next_address()
@@ -460,15 +295,27 @@ class FeedCall:
     async def __aiter__(self) -> AsyncIterator[FeedAnswer]:
         """Every answer, in order."""
         async for answer in self._call:
-            items = tuple(
-                FeedItem(item.seq, item.origin, tuple(item.path), documents_from_proto(item.documents))
-                for item in answer.items
-            )
+            with _reading():
+                items = _items(answer)
             yield FeedAnswer(answer.nonce, answer.head_seq, answer.head_digest, items)
 
 
+def _items(answer: peer_service_pb2.FollowFeedResponse) -> tuple[FeedItem, ...]:
+    if len(answer.items) > MAX_ITEMS or any(len(item.path) > MAX_PATH for item in answer.items):
+        raise error("FIELD_TOO_LONG", f"an answer has at most {MAX_ITEMS} lines", field="items")
+    return tuple(
+        FeedItem(item.seq, item.origin, tuple(item.path), documents_from_proto(item.documents)) for item in answer.items
+    )
+
+
 def read_answer(result: access_pb2.ReadResult) -> ReadAnswer:
-    """Read a small answer from its message."""
+    """Read a small answer from its message.
+
+    Raises:
+        TrustnodeError: FIELD_TOO_LONG; as ``document_from_proto``.
+    """
+    if len(result.frames) > MAX_READ_FRAMES:
+        raise error("FIELD_TOO_LONG", f"a small answer has at most {MAX_READ_FRAMES} frames", field="frames")
     return ReadAnswer(
         result.access,
         tuple(result.frames),

@@ -14,9 +14,9 @@ from trustnode.errors import ROWS, TrustnodeError
 from trustnode.rpc.boundary import DETAILS_KEY
 from trustnode.rpc.methods import ANYONE, Method, MethodTable
 from trustnode.v1 import document_pb2, peer_service_pb2
+from trustnode.wire.call import call_both, call_stream, call_unary, call_unary_whole
 from trustnode.wire.channel import open_channel
 from trustnode.wire.convert import RemoteError, error_from_rpc
-from trustnode.wire.peer import call_both, call_stream, call_unary, call_unary_whole
 
 Message = document_pb2.Document
 

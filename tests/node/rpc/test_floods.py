@@ -14,8 +14,8 @@ from trustnode.rpc import authentication
 from trustnode.testing import hostile
 from trustnode.testing.certificates import Leaf
 from trustnode.v1 import document_pb2
+from trustnode.wire.call import call_both, call_stream
 from trustnode.wire.channel import open_channel
-from trustnode.wire.peer import call_both, call_stream
 
 Message = document_pb2.Document
 WHO, SLOW, WAIT, ECHO = "/test.T/Who", "/test.T/Slow", "/test.T/Wait", "/test.T/Echo"

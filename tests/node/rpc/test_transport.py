@@ -18,8 +18,8 @@ from trustnode.rpc.dispatch import _bounded_metadata
 from trustnode.rpc.server import Server, port_options
 from trustnode.testing.certificates import Leaf
 from trustnode.v1 import document_pb2
+from trustnode.wire.call import call_both, call_stream, call_unary
 from trustnode.wire.channel import open_channel, open_local
-from trustnode.wire.peer import call_both, call_stream, call_unary
 
 Message = document_pb2.Document
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -8,8 +8,9 @@ import pytest
 from trustnode.errors import TrustnodeError
 from trustnode.testing.certificates import Leaf
 from trustnode.v1 import document_pb2
+from trustnode.wire.call import call_both, call_stream, call_unary
 from trustnode.wire.channel import Target, VenueChannel, open_channel
-from trustnode.wire.peer import Peers, call_both, call_stream, call_unary
+from trustnode.wire.peer import Peers
 
 Message = document_pb2.Document
 
