@@ -81,7 +81,12 @@ class Courier:
             peer = self._venue.peers.get(line.peer)
             event = f"{line.document.digest}/{len(line.document.signatures)}"
             await peer.deliver(event, line.document, line.supporting, timeout_s=CALL_S)
-        except TrustnodeError as refusal:
+        except Exception as problem:  # noqa: BLE001  # the border to another venue
+            if not isinstance(problem, TrustnodeError):
+                # Whatever a peer's answer makes of our code ends this attempt and nothing else.
+                log.error("delivery failed", peer=line.peer, exc_info=problem)
+                return False
+            refusal = problem
             if refusal.retryable or refusal.reason in ("PEER_SUSPENDED", "IDENTITY_UNKNOWN", "IDENTITY_EXPIRED"):
                 return False
             log.warning(

@@ -28,6 +28,10 @@ RETRY_S: Final = 2.0
 FOLLOW_S: Final = 3600.0
 """A following is begun anew this often, so that a half-dead connection does not last."""
 MAX_OPEN_NONCES: Final = 64
+SILENT_S: Final = 15.0
+"""A lane on which no nonce came back for so long is begun anew: a peer may take a call and say nothing for an hour."""
+MAX_EMPTY_ANSWERS: Final = 64
+"""Answers in a row that hold neither a line nor a nonce that we asked for; a node sends none."""
 DIGEST_PREFIX: Final = "digest-"
 """Before the setting of a cursor: the digest over the lane up to there."""
 
@@ -47,12 +51,36 @@ class Age:
         while len(self.open) > MAX_OPEN_NONCES:
             self.open.pop(next(iter(self.open)))
 
-    def answered(self, nonce: bytes, now: float) -> None:
-        """A nonce came back."""
+    def answered(self, nonce: bytes, now: float) -> bool:
+        """A nonce came back; False for one that is not open: made up, or answered before."""
         sent = self.open.pop(nonce, None)
-        if sent is not None:
-            self.answered_at = max(self.answered_at, sent)
-            self.round_trip_s = now - sent
+        if sent is None:
+            return False
+        self.answered_at = max(self.answered_at, sent)
+        self.round_trip_s = now - sent
+        return True
+
+
+@dataclass
+class _Heard:
+    """What one call of a lane has brought."""
+
+    at: float
+    """When it last brought something, on the monotonic clock."""
+    empty: int = 0
+
+    def count(self, answer: FeedAnswer, is_answered: bool, now: float) -> None:
+        """Count an answer.
+
+        Raises:
+            TrustnodeError: RATE_LIMITED when too many said nothing.
+        """
+        if is_answered or answer.items:
+            self.at, self.empty = now, 0
+            return
+        self.empty += 1
+        if self.empty > MAX_EMPTY_ANSWERS:
+            raise error("RATE_LIMITED", "the lane is flooded with answers that say nothing")
 
 
 class Follower:
@@ -114,6 +142,10 @@ class Follower:
             except TrustnodeError as problem:
                 self._silent_since.setdefault(domain, self._venue.clock.now())
                 log.info("lane ended", peer=domain, lane=lane, reason=problem.reason, message=problem.message)
+            except Exception as problem:  # noqa: BLE001  # the border to another venue
+                # Whatever a peer's lane makes of our code ends this lane and nothing else.
+                self._silent_since.setdefault(domain, self._venue.clock.now())
+                log.error("lane failed", peer=domain, lane=lane, exc_info=problem)
             await asyncio.sleep(RETRY_S)
 
     async def _once(self, domain: str, lane: Literal["CONTROL", "CATALOG"]) -> None:
@@ -122,16 +154,17 @@ class Follower:
         nonce = self._nonce(domain)
         call = await self._venue.peers.get(domain).follow_feed(lane, after, nonce, timeout_s=FOLLOW_S)
         async with call:
-            asking = asyncio.ensure_future(self._ask(call, domain))
+            heard = _Heard(self._monotonic())
+            asking = asyncio.ensure_future(self._ask(call, domain, heard))
             try:
                 async for answer in call:
-                    self._heard(domain, answer.nonce)
+                    heard.count(answer, self._heard(domain, answer.nonce), self._monotonic())
                     for item in answer.items:
                         if item.seq != after + 1:
                             raise error("VERIFICATION_FAILED", f"line {after + 1} was skipped, {item.seq} came instead")
                         digest = _following_digest(digest, item)
                         await self._take(domain, lane, item, digest)
-                        after = item.seq
+                        after, heard.at = item.seq, self._monotonic()
                     await self._check_head(domain, lane, answer, after, digest)
             finally:
                 asking.cancel()
@@ -153,19 +186,23 @@ class Follower:
         self._ages.setdefault(domain, Age()).sent(nonce, self._monotonic())
         return nonce
 
-    async def _ask(self, call: FeedCall, domain: str) -> None:
+    async def _ask(self, call: FeedCall, domain: str, heard: _Heard) -> None:
         while True:
             await asyncio.sleep(NONCE_S)
+            if self._monotonic() - heard.at > SILENT_S:
+                call.cancel()
             try:
                 await call.ask(self._nonce(domain))
             except TrustnodeError:
                 return  # the reading side of this call learns why
 
-    def _heard(self, domain: str, nonce: bytes) -> None:
-        if nonce:
-            self._ages.setdefault(domain, Age()).answered(nonce, self._monotonic())
-            if self._silent_since.pop(domain, None):
-                self.on_heard(domain)
+    def _heard(self, domain: str, nonce: bytes) -> bool:
+        """Take a nonce that came back; only one that we sent shows that somebody is there."""
+        if not self._ages.setdefault(domain, Age()).answered(nonce, self._monotonic()):
+            return False
+        if self._silent_since.pop(domain, None):
+            self.on_heard(domain)
+        return True
 
     async def _take(self, domain: str, lane: str, item: FeedItem, digest: str) -> None:
         """Take one line in; a line that does not verify is skipped and recorded, so that one lie blocks nothing."""

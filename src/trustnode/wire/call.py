@@ -191,7 +191,9 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _parsed(decode: Callable[[bytes], T], raw: bytes, max_bytes: int) -> T:
+def _parsed(decode: Callable[[bytes], T], raw: bytes | None, max_bytes: int) -> T:
+    if raw is None:  # gRPC's word for a call that ended well and brought nothing
+        raise error("PEER_UNREACHABLE", "the node ended the call without an answer")
     if len(raw) > max_bytes:
         raise error("FIELD_TOO_LONG", f"the node's answer has more than {max_bytes} bytes", field="answer")
     try:
@@ -204,7 +206,7 @@ def _pairs(metadata: Any) -> dict[str, str | bytes]:
     return dict(metadata or ())
 
 
-async def _answered(call: aio.UnaryUnaryCall[Any, bytes]) -> bytes:
+async def _answered(call: aio.UnaryUnaryCall[Any, bytes]) -> bytes | None:
     """The answer. Our own cancelling raises CancelledError, so that this status means a node that went away.
 
     A channel that is closed under a call, because it was replaced or its venue removed, raises the same without anybody

@@ -21,6 +21,7 @@ from trustnode.keys import Credential
 LOOK_AHEAD_BYTES: Final = 1024 * 1024
 WRITE_BUFFER_BYTES: Final = 64 * 1024
 MAX_RECEIVE_BYTES: Final = 8 * 1024 * 1024
+MAX_METADATA_BYTES: Final = 16 * 1024
 DRAIN_S: Final = 3600.0
 """How long calls on a replaced channel may go on: as long as the longest stream."""
 MAX_DRAINING: Final = 8
@@ -52,6 +53,9 @@ def channel_options(trust_domain: str) -> Options:
         ("grpc.http2.write_buffer_size", WRITE_BUFFER_BYTES),
         # A frame has about 1 MiB; a peer that sends more than this is wrong.
         ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+        # Both the same: between the two, refusal is a lottery; a receipt and an error stand in the trailers.
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         # Only the caller knows what may be repeated.
         ("grpc.enable_retries", 0),
         # An environment variable must not put a stranger between two venues.

@@ -6,6 +6,7 @@ Leaves to others: the calls themselves (``call``), when to repeat (the courier),
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -42,6 +43,8 @@ MAX_DELIVERED_BYTES: Final = 4 * 1024 * 1024
 """The answer to a document, with the documents that it produced."""
 MAX_READ_FRAMES: Final = 1024
 """Frames of a small read."""
+BEGIN_S: Final = 10.0
+"""Time in which a lane must have begun."""
 MAX_ITEMS: Final = 256
 """Lines of a lane in one answer; nodes send 64."""
 MAX_PATH: Final = 16
@@ -259,7 +262,14 @@ class Peer:
         name = SERVICE + "FollowFeed"
         decode = peer_service_pb2.FollowFeedResponse.FromString
         call = call_both(self.channel.get(), name, decode, timeout_s=timeout_s, max_bytes=MAX_DELIVERED_BYTES)
-        await call.send(peer_service_pb2.FollowFeedRequest(lane=f"LANE_{lane}", after=after, nonce=nonce))
+        try:
+            async with asyncio.timeout(BEGIN_S):  # a peer may take the connection and say nothing, not even SETTINGS
+                await call.send(peer_service_pb2.FollowFeedRequest(lane=f"LANE_{lane}", after=after, nonce=nonce))
+        except BaseException as problem:
+            call.cancel()
+            if isinstance(problem, TimeoutError):
+                raise error("PEER_UNREACHABLE", f"{self.trust_domain} took no call in {BEGIN_S:g} s") from None
+            raise
         return FeedCall(call)
 
     async def _call(
@@ -286,6 +296,10 @@ class FeedCall:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
+        self._call.cancel()
+
+    def cancel(self) -> None:
+        """End the call now."""
         self._call.cancel()
 
     async def ask(self, nonce: bytes) -> None:

@@ -33,11 +33,12 @@ from trustnode.core.access import (
 )
 from trustnode.core.contract import AgreementState
 from trustnode.core.document import Document, Verified, decode, verify
-from trustnode.core.stream import FrameNote, frame_digest
+from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, frame_digest
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import Tx
 from trustnode.wire.convert import Ticket, document_from_bytes
 from trustnode.wire.frame import parse_frame
+from trustnode.wire.peer import ReadAnswer
 
 RECEIPT_WAIT_S: Final = 5.0
 """How long a home node waits for the receipt of a stream that was cut; without it the access ends all the same."""
@@ -65,7 +66,7 @@ async def broker(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Ou
     receipt: Document | None = None
     try:
         async with peer.do_get(ticket.raw, timeout_s=STREAM_LIFE_S) as call:
-            header = await _answer_header(call, logged)
+            header = await _answer_header(call, logged, request.value.id)
             stream = _carried(venue, state, header)
             with venue.streams.running(stream):
                 await _check_still_performing(venue, state)
@@ -145,7 +146,7 @@ async def _log_request(venue: Venue, request: Verified[AccessRequest], state: Ag
     await venue.store.write(unit, event_id="", returns=str)
 
 
-async def _answer_header(call: Any, logged: asyncio.Future[None]) -> AccessHeader:
+async def _answer_header(call: Any, logged: asyncio.Future[None], access: str) -> AccessHeader:
     """The provider's header; our own entry is durable before anything goes on to the client."""
     pairs = await call.initial_metadata()
     await logged
@@ -155,7 +156,18 @@ async def _answer_header(call: Any, logged: asyncio.Future[None]) -> AccessHeade
         async for _ in call:
             break
         raise error("VERIFICATION_FAILED", "the other node sent no header")
-    return msgspec.json.decode(raw, type=AccessHeader)
+    return _header_of(raw, access)
+
+
+def _header_of(raw: bytes, access: str) -> AccessHeader:
+    """Read the provider's header; one of another access would speak in that one's name here."""
+    try:
+        header = msgspec.json.decode(raw, type=AccessHeader)
+    except (msgspec.MsgspecError, ValueError):
+        raise error("VERIFICATION_FAILED", "the other node's header cannot be read") from None
+    if header.access != access:
+        raise error("VERIFICATION_FAILED", "the other node's header is of another access")
+    return header
 
 
 def _carried(venue: Venue, state: AgreementState, header: AccessHeader) -> Stream:
@@ -212,7 +224,12 @@ class Carrier:
 
 
 def _checked_note(data: bytes) -> FrameNote:
-    frame = parse_frame(data)
+    try:
+        frame = parse_frame(data)
+    except TrustnodeError as problem:
+        raise error("VERIFICATION_FAILED", f"the other node sent {problem.message}") from None
+    if len(frame.app_metadata) != FRAME_NOTE_BYTES:
+        raise error("VERIFICATION_FAILED", "a frame came without its note")
     note = FrameNote.from_bytes(bytes(frame.app_metadata))
     if note.digest != frame_digest(frame.header, frame.body):
         raise error("VERIFICATION_FAILED", "a frame differs from its digest")
@@ -258,7 +275,12 @@ async def _carried_end(
     receipt: Document | None, failure: TrustnodeError | None,
 ) -> Document | None:  # fmt: skip
     """Compare with our own count, log, acknowledge (protocol 6.4, step 10)."""
-    checked = verify(receipt, Receipt, venue.keyring, None).value if receipt else None
+    checked = _receipt_of(venue, request, receipt)
+    if checked is None and receipt is not None:
+        receipt, failure = (
+            None,
+            failure or error("VERIFICATION_FAILED", "what came as a receipt is none of this access"),
+        )
     verdict = _verdict(stream, checked)
     item = _ack_item(request.value.id, stream, receipt.digest if receipt else None, verdict, final=True)
     ack = venue.sign(_ack(venue, "CARRIER", item, state))
@@ -268,6 +290,14 @@ async def _carried_end(
 
     await venue.store.write(unit, event_id=f"carried/{request.value.id}", returns=str)
     return receipt
+
+
+def _receipt_of(venue: Venue, request: Verified[AccessRequest], receipt: Document | None) -> Receipt | None:
+    """The receipt of this access, signed by the provider; None where there is none, whatever came in its place."""
+    with contextlib.suppress(TrustnodeError):
+        value = verify(receipt, Receipt, venue.keyring, None).value if receipt else None
+        return value if value and value.access == request.value.id and value.iss == request.value.provider else None
+    return None
 
 
 def _verdict(stream: Stream, receipt: Receipt | None) -> str:
@@ -353,12 +383,24 @@ async def broker_read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead
         await finish(_ended(venue, request, state, logged, None, None, error("CANCELLED", "the reader went away")))
         raise
     await logged
-    header = AccessHeader(
-        access=answer.access, stream_salt=answer.stream_salt.hex(), decision_seq=answer.decision_seq,
-        decision_link=answer.decision_link.hex(),
-    )  # fmt: skip
-    stream = Stream(answer.access, frozenset(), answer.stream_salt)
+    try:
+        header, stream = _counted(answer, request.value.id)
+    except TrustnodeError as lie:
+        await finish(_ended(venue, request, state, logged, None, None, lie))
+        raise
+    if await finish(_carried_end(venue, request, state, stream, answer.receipt, None)) is None:
+        raise error("VERIFICATION_FAILED", "the other node gave no receipt for what it sent")
+    return SmallRead(header, answer.frames, answer.receipt)
+
+
+def _counted(answer: ReadAnswer, access: str) -> tuple[AccessHeader, Stream]:
+    """Header and count of a small answer, as a stream would have had them."""
+    fields = {
+        "access": answer.access, "stream_salt": answer.stream_salt.hex(), "decision_seq": answer.decision_seq,
+        "decision_link": answer.decision_link.hex(),
+    }  # fmt: skip
+    header = _header_of(msgspec.json.encode(fields), access)
+    stream = Stream(access, frozenset(), answer.stream_salt)
     for data in answer.frames:
         stream.count(_checked_note(data), len(data))
-    await finish(_carried_end(venue, request, state, stream, answer.receipt, None))
-    return SmallRead(header, answer.frames, answer.receipt)
+    return header, stream
