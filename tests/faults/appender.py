@@ -67,7 +67,7 @@ class Appender:
                 continue
             self.say("e", access, name, told)
             if number % 2:
-                await self._settle(access)
+                await self._settle(access, name)
 
     def _unit(self, access: str, name: str):
         """State, entry, notice and counter of one read: they stand or fall together."""
@@ -84,10 +84,13 @@ class Appender:
 
         return unit
 
-    async def _settle(self, access: str) -> None:
+    async def _settle(self, access: str, name: str) -> None:
+        """The second step of a read: what was reserved is used."""
+
         def unit(tx: Tx) -> None:
             tx.settle(access, {COUNTER: 1})
-            tx.log("agreement", "ends", "delivery.complete", access_id=access)  # the others count states and notices
+            tx.log("agreement", name, "delivery.complete", access_id=access)
+            tx.tell("CONTROL", name, [NOTICE])
 
         try:
             await self._store.write(unit, event_id="", returns=type(None))

@@ -50,6 +50,8 @@ def kill_once(store: Path, world: Path, chance: random.Random, limit: int) -> No
             else:
                 _wait_for_growth(world, process)
                 time.sleep(chance.uniform(0, RUNNING_S))
+            if process.poll() is not None:
+                raise AssertionError(f"it ended by itself: {process.stderr.read() if process.stderr else ''}")
         finally:
             process.kill()
 

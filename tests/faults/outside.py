@@ -109,28 +109,33 @@ async def verify(path: Path, world: World, *, limit: int = ALL) -> Tally:
 
 
 def _compare(view: View, world: World, tally: Tally, limit: int) -> None:
-    held, decided = _held(view)
+    held, events = _held(view)
+    decided = sum(number for (_, event), number in events.items() if event == "access.decide")
     tally.lost += sum(held.get(key) != link for key, link in world.entries.items())
-    tally.wrong += list(_whole(view, held))
+    tally.wrong += list(_whole(view, events))
     tally.wrong += list(_counted(view, world, decided, limit))
     tally.forks += len(list(forked(view, world.heads)))
 
 
-def _held(view: View) -> tuple[dict[tuple[str, int], str], int]:
-    held, decided = {}, 0
+def _held(view: View) -> tuple[dict[tuple[str, int], str], Counter[tuple[str, str]]]:
+    """(object, number) -> link of every entry, and (object, event) -> how many there are."""
+    held: dict[tuple[str, int], str] = {}
+    events: Counter[tuple[str, str]] = Counter()
     for name in (f"C{i}" for i in range(CALLERS)):
         for entry in view.evidence.chain("agreement", name, limit=ALL):
             held[name, entry.seq] = entry.data.hex()
-            decided += entry.statement is not None and parse_statement(entry.statement).type == "access.decide"
-    return held, decided
+            events[name, parse_statement(entry.statement or b"").type] += 1
+    return held, events
 
 
-def _whole(view: View, held: dict[tuple[str, int], str]) -> Iterable[str]:
+def _whole(view: View, events: Counter[tuple[str, str]]) -> Iterable[str]:
     """State, entry and notice of one unit stand or fall together."""
-    for name, entries in Counter(name for name, _ in held).items():
+    for name in {name for name, _ in events}:
+        entries = sum(number for (of, _), number in events.items() if of == name)
+        reads = events[name, "access.decide"] + events[name, "access.deny"]
         states, (notices, _) = view.count(AccessState, agreement=name), view.feed_head("CONTROL", name)
-        if not entries == states == notices:
-            yield f"{name}: {entries} entries, {states} states, {notices} notices"
+        if (entries, reads) != (notices, states):
+            yield f"{name}: {entries} entries of {reads} reads, {states} states, {notices} notices"
 
 
 def _counted(view: View, world: World, decided: int, limit: int) -> Iterable[str]:

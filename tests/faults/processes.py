@@ -35,14 +35,19 @@ class Processes:
     async def start(self, domain: str) -> None:
         """Start a node and wait until it says that it serves."""
         command = [sys.executable, "-m", "trustnode.cli", "start", "--home", str(self.folder / domain), "--json"]
-        settings = {"TRUSTNODE_DISK_RESERVE_MB": "0", "TRUSTNODE_LOG_REQUESTS": "false", "TRUSTNODE_NODE_DRAIN_S": "0"}
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env={**os.environ, **settings}
-        )
+        settings = {"TRUSTNODE_DISK_RESERVE_MB": "0", "TRUSTNODE_NODE_DRAIN_S": "0"}
+        with self.log(domain).open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, stderr=log, env={**os.environ, **settings}
+            )
         self._running[domain] = process
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), WAIT_S)
         assert domain.encode() in line, f"{domain} did not start: {line!r}"
+
+    def log(self, domain: str) -> Path:
+        """What a node said to its operator, over every start."""
+        return self.folder / f"{domain}.log"
 
     async def kill(self, domain: str) -> None:
         """As if the machine's memory ran out: no handler runs, nothing is flushed."""
@@ -53,7 +58,8 @@ class Processes:
     async def stop(self) -> None:
         """Stop every node, as an operator does."""
         for process in self._running.values():
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself: whoever waits for it will say so
+                process.terminate()
         for process in self._running.values():
             await asyncio.wait_for(process.wait(), WAIT_S)
         self._running.clear()
