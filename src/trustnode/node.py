@@ -30,6 +30,7 @@ from trustnode.app import act as _act  # noqa: F401 (registers its handler at th
 from trustnode.app.cosigning import Cosigning
 from trustnode.app.courier import Courier
 from trustnode.app.doubts import Doubts
+from trustnode.app.expiry import Warnings
 from trustnode.app.follower import Follower
 from trustnode.app.keyring import KeyRing
 from trustnode.app.mirror import Mirrors
@@ -267,6 +268,7 @@ class Node:
         self.conflicts: tuple[str, ...] = ()
         self.strangers = Strangers(self.venue)
         self.rotation = Rotation(self.venue, self.home, self.take_over)
+        self.warnings = Warnings(self.venue, lambda: self.keys)
         self.waits_because = ""
         """Why a restored store signs nothing yet; empty: it is none."""
         self.drain_s: float = self.config.node.drain_s
@@ -336,6 +338,7 @@ class Node:
                 self._follow_trust(),
                 self._renew_certificate(),
                 self.rotation.run(),
+                self.warnings.run(),
                 self._apply(),
                 self._watch_writer(),
             ):
@@ -487,7 +490,7 @@ class Node:
         silent = tuple(domain for domain in self.follower.followed() if self.follower.silent_since(domain))
         alarms = status.alarms(
             self.venue, self.home, alarm_percent=self.config.disk.alarm_percent, root_keys=root_key_files(self.home),
-            peers_silent=silent, conflicts=self.conflicts,
+            peers_silent=silent, conflicts=self.conflicts, ends=self.warnings.ends,
         )  # fmt: skip
         newest = self.publisher.newest
         return status.NodeFacts(

@@ -9,8 +9,10 @@ from federation.key_world import GZ, ZJ, holds, install, version
 
 from trustnode.app import peering
 from trustnode.app.cards import CONFLICT_PREFIX, follow_cards
+from trustnode.app.expiry import by_name, due
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender
+from trustnode.core import clock
 from trustnode.core.document import cosign
 from trustnode.core.identity import RootKeys, check_card, fingerprint
 from trustnode.core.identity.card import CardKey
@@ -142,6 +144,35 @@ async def test_x6_a_key_that_an_older_card_gave_another_use_is_refused(network) 
     fresh = CardKey("evidence", FileSigner.generate().public.hex(), evidence.not_before, evidence.not_after)
     card = version(zj, keys=(*others, fresh, again))
     assert (await refused(submit(gz.venue, Sender("PEER", ZJ), card))).reason == "DUPLICATE"
+
+
+async def test_what_ends_is_warned_of_at_both_venues_and_written_once_for_each_threshold(network) -> None:
+    zj, gz = network[ZJ], network[GZ]
+    for node in (zj, gz):
+        assert [alarm for alarm in node.status().alarms if alarm.name == "EXPIRY"] == []
+    card = await install(zj, expires=clock.shift(zj.venue.clock.now(), 10 * 86400 + 60))
+    await holds(network, GZ, card)
+    for node, shown in ((zj, "our card"), (gz, f"the card of {ZJ}")):
+        (alarm,) = (alarm for alarm in node.status().alarms if alarm.name == "EXPIRY")
+        assert alarm.message.startswith(f"{shown} ends ")
+        assert alarm.message.endswith("(10 d)")
+    assert [one.name for one in await zj.warnings.look()] == ["card"]
+    assert await zj.warnings.look() == ()
+    card = await install(zj, expires=clock.shift(zj.venue.clock.now(), 2 * 86400))
+    assert [one.days_left(zj.venue.clock.now()) for one in await zj.warnings.look()] == [1]
+    names = set(by_name(zj.warnings.ends))
+    expected = {
+        "card",
+        "key/evidence",
+        "key/log",
+        "key/witness",
+        "authority",
+        f"peer/{GZ}/card",
+        f"peer/{GZ}/authority",
+    }
+    assert names == expected
+    await holds(network, GZ, await install(zj))
+    assert "card" not in [one.name for one in due(zj.warnings.ends, zj.venue.clock.now())]
 
 
 async def test_x6_a_fingerprint_of_31_digits_confirms_nobody(network) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from cryptography import x509
+from federation.key_world import holds, install
 from federation.world import DATA, HOME, World, product_text, ticket, write_tables
 
 from trustnode import aio
+from trustnode.core import clock
 from trustnode.core.contract import AgreementState
 from trustnode.core.document import decode, payload_type
 from trustnode.core.identity import fingerprint
@@ -140,3 +142,29 @@ async def _refused(client) -> bool:
 
 async def _holds(check) -> bool:
     return check()
+
+
+async def test_an_ended_card_ends_streams_and_opens_nothing_new_until_the_next_one(world) -> None:
+    acme, node = world.clients["acme"], world[DATA]
+    await world.publish(
+        world.clients["bureau"], product_text("big", ("open",), file="big", columns=("id", "filler")), "big"
+    )
+    agreement = await world.agree(acme, f"{DATA}/big")
+    reader = agreement.reader("select * from t")
+    await anext(aiter(reader))
+    (stream,) = node.venue.streams._running.values()
+    await stream.recheck()
+    card = await install(node, expires=clock.shift(node.venue.clock.now(), 1.5))
+    await holds(world.network, HOME, card)
+    await until(lambda: _holds(lambda: _ended(node)))
+    assert await refused(stream.recheck()) == "PEER_SUSPENDED"
+    await reader.aclose()
+    assert await refused(agreement.sql(QUERY).to_arrow()) == "PEER_SUSPENDED"
+    assert await refused(acme.negotiate(f"{DATA}/small", offer="open")) == "PEER_SUSPENDED"
+    assert any(alarm.message.startswith("our card ended") for alarm in node.status().alarms)
+    await holds(world.network, HOME, await install(node))
+    assert (await agreement.sql(QUERY).to_arrow()).num_rows == 5
+
+
+def _ended(node) -> bool:
+    return node.venue.keyring.cards[DATA].value.expires <= node.venue.clock.now()

@@ -95,6 +95,7 @@ def _nodes(venue: Venue, offer: Offer, consumer: str) -> dict[str, str]:
     if venue.domain not in nodes.values():
         raise error("IDENTITY_WRONG_DOMAIN", "this negotiation is between two other venues")
     _check_levels(venue, nodes.values())
+    venue.check_in_force(*nodes.values())
     return nodes
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trustnode.app.cosigning import SILENT_S, Standing
+from trustnode.app.expiry import End, due
 from trustnode.app.venue import Venue
 from trustnode.core.access import AccessState
 from trustnode.core.contract import AgreementState
@@ -109,6 +110,7 @@ def alarms(
     root_keys: tuple[Path, ...],
     peers_silent: tuple[str, ...],
     conflicts: tuple[str, ...] = (),
+    ends: tuple[End, ...] = (),
 ) -> tuple[Alarm, ...]:
     """Everything that is wrong now."""
     found: list[Alarm] = []
@@ -129,6 +131,8 @@ def alarms(
         )
         for name in conflicts
     ]
+    now = venue.clock.now()
+    found += [Alarm("EXPIRY", one.sentence(now), one.step, one.not_after) for one in due(ends, now)]
     used = disk_used_percent(folder)
     if used >= alarm_percent:
         found.append(Alarm("DISK", f"the disk is {used} % full", "Make room; below the reserve no data are served."))

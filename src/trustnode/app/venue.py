@@ -207,6 +207,19 @@ class Venue:
         """One key per agreement, so that two consumers cannot join on a masked value (governed-sql 10)."""
         return hashlib.sha256(self.mask_secret + agreement.encode()).digest()
 
+    def check_in_force(self, *domains: str) -> None:
+        """Refuse new accesses and agreements with a venue whose card has ended, ourselves included (protocol 2.2).
+
+        Raises:
+            TrustnodeError: PEER_SUSPENDED.
+        """
+        now = self.clock.now()
+        for domain in domains:
+            card = self.keyring.cards.get(domain)
+            if card is not None and card.value.expires <= now:
+                step = "Its operator makes the next one: trustnode card next"
+                raise error("PEER_SUSPENDED", f"the card of {domain} ended {card.value.expires[:10]}", next_step=step)
+
     def new_contract_id(self) -> str:
         """A fresh contract identifier of this venue."""
         who = self.identity

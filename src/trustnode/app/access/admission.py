@@ -91,6 +91,7 @@ async def admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
 async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
     request, keys, brought = verified_request(venue, ticket)
     value = request.value
+    venue.check_in_force(venue.domain, value.home)
     state, document = await venue.store.read(lambda view: _asked_for(view, venue, sender, value))
     contract = _contract(document, venue.policies)
     key = _key_of(venue, value.consumer, brought)

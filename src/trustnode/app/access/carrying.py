@@ -110,6 +110,7 @@ async def _checked_here(venue: Venue, sender: Sender, ticket: Ticket) -> tuple[V
     if value.home != venue.domain or value.consumer != sender.participant:
         raise error("NOT_FOUND", "no such agreement")
     state = await venue.store.read(lambda view: parties_only(view.get(AgreementState, value.agreement), sender))
+    venue.check_in_force(venue.domain, state.provider_node)
     if state.document != value.agreement_sha256 or state.provider_node != value.provider:
         raise error("NOT_FOUND", "no such agreement")
     if state.state != "PERFORMING":

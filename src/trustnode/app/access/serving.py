@@ -113,6 +113,7 @@ def _stream(venue: Venue, sender: Sender, admission: Admission) -> Stream:
 
 async def _recheck(venue: Venue, admission: Admission) -> None:
     """Decide a running stream again (odrl 3, rule 10)."""
+    venue.check_in_force(venue.domain, admission.request.value.home)
     state = await venue.store.read(lambda view: view.get(AgreementState, admission.state.id))
     if state is None or state.state != "PERFORMING":
         raise error("GRANT_INVALID", f"the agreement is {state.state if state else 'gone'}")
