@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from federation.world import DATA, FAR, HOME, NATION
 
-from trustnode.core.carried import CHAINS, LOCAL
+from trustnode.core.carried import CHAINS, LOCAL, chain_of
 from trustnode.core.evidence.entry import parse_statement
+from trustnode.core.lifecycle import State
 from trustnode.core.replay import Place, Replay, replay
-from trustnode.core.states import STATES
+from trustnode.core.states import KINDS, STATES
 from trustnode.errors import TrustnodeError
 from trustnode.store.check import UNCOMMITTED, check_store
 from trustnode.store.difference import Difference
@@ -54,13 +55,19 @@ async def test_l11_every_state_and_counter_of_every_node_is_told_by_its_log(worl
         store = world[domain].venue.store
         told, live, counters = await store.read(lambda view: (told_by(view), rows(view), counters_of(view)))
         again = await store.read(lambda view, told=told: {(type(s), s.id): s for s in told.states(view.document)})
-        assert again == live, domain
+        assert again == {name: s for name, s in live.items() if not lost(told, s)}, domain
         assert {name: used.amount for name, used in told.counters.items()} == counters, domain
         kinds |= {kind for kind, _ in told.rows}
         counted += len(counters)
-        assert (told.erased, told.older) == (set(), set())
+        assert (told.unreported, told.older) == ((), set())
     assert kinds == set(CHAINS)
     assert counted
+
+
+def lost(told: Replay, state: State) -> bool:
+    """Whether another test erased what told of an object."""
+    chain = chain_of(state)
+    return chain is not None and told.unprovable(KINDS[type(state)], state.id, chain) == "erased"
 
 
 def rows(view: View) -> dict[Any, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from trustnode.app import peering
+from trustnode.app import erasing, peering
 from trustnode.app.cards import check_new_card
 from trustnode.app.submission import Answer, submit
 from trustnode.app.transition import pseudonym
@@ -24,6 +24,7 @@ from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
 from trustnode.core.contract import Agreement
 from trustnode.core.document import PAYLOADS, Document, Signer, Statement, canonical, cosign, name_of, seal
+from trustnode.core.evidence.erasure import Erasure
 from trustnode.core.identity import Card
 from trustnode.core.participant import MAX_LIFE_S, ParticipantKey, check_roles
 from trustnode.core.peering import DEFAULT_SCOPES
@@ -280,7 +281,17 @@ async def _confirm_peer(venue: Venue, fields: Mapping[str, Any], supporting: Seq
     return Issued(document, answer)
 
 
+async def _erase(venue: Venue, fields: Mapping[str, Any], supporting: Sequence[Document], signer: str) -> Issued:
+    """Erase entries; the answer comes when their bytes have left the disk."""
+    value = _convert(Erasure, {**venue.fields(venue.domain), **fields, "type": "erasure"})
+    marks = await erasing.marks(venue, value) if isinstance(value, Erasure) else ()
+    issued = await _plain(venue, Erasure, fields, signer, supporting)
+    await erasing.wiped(venue, marks)
+    return issued
+
+
 _SPECIAL: Final = {
+    ("erasure", ""): _erase,
     ("participant-key", ""): _enrol,
     ("peer-agreement", ""): _add_peer,
     ("act", "confirm"): _confirm_peer,

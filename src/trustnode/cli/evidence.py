@@ -51,6 +51,27 @@ def bundle(agreement: str, target: Path) -> None:
     output.show(data, f"written  {target}: {size:,} bytes, sha256 {digest[:16]}...")
 
 
+@evidence.command()
+@click.argument("entries", type=click.IntRange(min=0), nargs=-1)
+@click.option("--object", "named", nargs=2, metavar="KIND ID", help="Every entry about one object instead.")
+@click.option("--document", "documents", multiple=True, metavar="SHA256", help="A kept document that goes too.")
+@click.option("--reason", required=True, help="Why: a word of EraseReason, such as PURPOSE_REACHED or ORDER.")
+@click.option("--authority", required=True, help="Who asked or ordered, on what ground. No name of a person.")
+def erase(
+    entries: tuple[int, ...], named: tuple[str, str] | None, documents: tuple[str, ...], reason: str, authority: str
+) -> None:
+    """Erase what ENTRIES of this node's log say, for good. Every proof and every bundle still verifies.
+
+    For the operator. The act is signed and logged. Copies elsewhere (backups, mirrors, the other party) stay.
+    """
+    kind, object = named or ("", "")
+    with session.operator() as node:
+        node.erase(entries, kind, object, documents, reason=reason, authority=authority)
+    what = f"{kind} {object}" if named else f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+    data = {"entries": list(entries), "object": object, "documents": list(documents), "reason": reason}
+    output.show(data, f"erased   {what}: no trace is left in the database files; the gap is logged as log.erase")
+
+
 @click.command(cls=Command)
 @click.argument("bundle", type=FILE)
 @click.argument("other", type=FILE, required=False)

@@ -40,6 +40,7 @@ from trustnode.core import documents as _documents  # noqa: F401 (closes the tab
 from trustnode.core.catalog import Registration
 from trustnode.core.contract import Act, Delegation, NegotiationMessage, Offer
 from trustnode.core.document import Document, Statement, canonical, decode, payload_type
+from trustnode.core.evidence.erasure import Erasure
 from trustnode.core.participant import ParticipantKey
 from trustnode.core.peering import PeerAgreement, Status
 from trustnode.errors import TrustnodeError, error
@@ -450,6 +451,22 @@ class Operator(Session):
     def test_peer(self, venue: str) -> list[dict[str, Any]]:
         """Test the way to a peer."""
         return list(self.call("AdminService/TestPeer", {"trust_domain": venue})["checks"])
+
+    def erase(
+        self, entries: Sequence[int], kind: str, object: str, documents: Sequence[str], *, reason: str, authority: str
+    ) -> Item:
+        """Erase entries of the node's log, or those of one object."""
+        statement = {
+            "type": "erasure",
+            "aud": ["*"],
+            "entries": sorted(set(entries)),
+            "object_kind": kind,
+            "object": object,
+            "documents": list(documents),
+            "reason": reason,
+            "authority": authority,
+        }
+        return self.issue(payload_type(Erasure), json.dumps(statement).encode(), VENUE_SIGNS).object
 
     def check_store(self) -> dict[str, Any]:
         """Check the store."""

@@ -8,6 +8,7 @@ from trustnode.core.access import AccessRequest, Receipt, ReceiptAck
 from trustnode.core.catalog import Binding, CatalogRecord, Listing, Registration
 from trustnode.core.contract import Act, Agreement, Delegation, NegotiationMessage, Offer
 from trustnode.core.document import PAYLOADS, Statement, name_of
+from trustnode.core.evidence.erasure import Erasure
 from trustnode.core.evidence.head import ChainHead
 from trustnode.core.identity import Card
 from trustnode.core.participant import Invitation, ParticipantKey
@@ -22,6 +23,7 @@ ALL: Final[tuple[type[Statement], ...]] = (
     CatalogRecord,
     ChainHead,
     Delegation,
+    Erasure,
     Invitation,
     Listing,
     NegotiationMessage,

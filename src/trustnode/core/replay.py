@@ -61,6 +61,9 @@ class Used(NamedTuple):
 
 Rows = MutableMapping[tuple[str, str], Told]
 """(kind, id) -> what is told of it."""
+ERASED_ENTRY: Final = "entry"
+ERASED_STEP: Final = "step"
+"""Units of ``log.erase``: an entry that moved nothing, and one that told of a state or counter."""
 _NO_ACK: Final = (0, 0, 0)
 
 
@@ -71,7 +74,8 @@ class Replay:
         rows: Every object that an entry moved.
         counters: (key, window) -> what is used; what an open access holds counts in full.
         held: Access -> (key, window) -> what it holds until it is settled.
-        erased: Chains of which an entry was erased.
+        gone: Index -> chain and number of each entry that was erased.
+        reported: Index -> whether the entry had told of a state or counter, for each that a ``log.erase`` names.
         older: Chains with entries from before entries told what they moved.
     """
 
@@ -79,17 +83,22 @@ class Replay:
         self.rows: Rows = {} if rows is None else rows
         self.counters: dict[tuple[str, str], Used] = {}
         self.held: dict[str, dict[tuple[str, str], int]] = {}
-        self.erased: set[tuple[str, str]] = set()
+        self.gone: dict[int, Place] = {}
+        self.reported: dict[int, bool] = {}
         self.older: set[tuple[str, str]] = set()
-        self._first_erased = False
+        self._run = ("", 0)
+        """Time and first index of the latest entries of one instant."""
         self._acks: dict[tuple[str, str], tuple[int, int, int]] = {}
 
     def add(self, place: Place, entry: Entry | None) -> None:
         """Take in the next entry; None: it was erased."""
         if entry is None:
-            self.erased.add((place.kind, place.object))
-            self._first_erased |= (place.kind, place.seq) == ("agreement", 1)
+            self.gone[place.at] = place
+            self._run = ("", 0)
             return
+        if entry.time != self._run[0]:
+            self._run = (entry.time, place.at)
+        self._report(entry)
         if not entry.moved and (entry.to_state is not None or entry.type == "access.decide"):
             self.older.add((place.kind, place.object))
         for moved in entry.moved:
@@ -107,6 +116,16 @@ class Replay:
                 key = (item.access, ack.iss)
                 self._acks[key] = _larger(self._acks.get(key, _NO_ACK), item)
 
+    @property
+    def erased(self) -> frozenset[tuple[str, str]]:
+        """Chains of which an entry was erased that had told of a state or counter."""
+        return frozenset((one.kind, one.object) for at, one in self.gone.items() if self.reported.get(at))
+
+    @property
+    def unreported(self) -> tuple[Place, ...]:
+        """Entries whose statement is gone though nobody erased it."""
+        return tuple(one for at, one in sorted(self.gone.items()) if at not in self.reported)
+
     def unprovable(self, kind: str, id: str, chain: tuple[str, str]) -> str:
         """Why a log may be silent about an object: ``erased``, ``older``; empty: it may not.
 
@@ -117,7 +136,7 @@ class Replay:
         """
         told = self.rows.get((kind, id))
         chains = {chain, told.chain} if told else {chain}
-        if chains & self.erased or (kind == "negotiation" and self._first_erased):
+        if chains & self.erased:
             return "erased"
         return "older" if chains & self.older else ""
 
@@ -144,6 +163,14 @@ class Replay:
             if row is not None and told.whole:
                 texts = {column: _text(row[column], told, documents) for name, column in DIGESTED if name == kind}
                 yield STATES[kind](**row | texts)
+
+    def _report(self, entry: Entry) -> None:
+        """An erased entry is named by one of its own; those whose statement a recovery did not find, by its number."""
+        if entry.type == "log.erase" and entry.amount is not None:
+            self.reported[entry.amount] = entry.unit == ERASED_STEP
+        if entry.type == "log.recover" and entry.amount:
+            first = self._run[1]  # the unit of a recovery may log more than its own entry
+            self.reported |= {at: True for at in self.gone if first - entry.amount <= at < first}
 
     def _move(self, place: Place, entry: Entry, moved: Moved) -> None:
         before = self.rows.get((moved.kind, moved.id)) if moved.since else None

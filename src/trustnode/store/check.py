@@ -34,12 +34,14 @@ from trustnode.store.shelf import Shelf
 from trustnode.store.unit import FEED_START, View, line_digest
 
 MAX_DIFFERENCES: Final = 100
+LANES: Final = ("CONTROL", "CATALOG")
 CHUNK: Final = 16 * TILE_WIDTH
 
 UNCOMMITTED: Final[Mapping[str, str]] = {
     "head.batch": "random name of the newest batch; tells after a failed commit whether it was stored",
     "head.time": "instant of the newest batch; entries carry their own times",
     "document.signatures": "each is verified where the document is used; whoever hands it in may hang more on it",
+    "feed.audience": "whom a line is told; a peer that misses it sees the gap in its numbers",
     "feed.origin": "who told a line first; the documents themselves are signed",
     "feed.path": "the way a line came; the documents themselves are signed",
     "answer": "what a repeated document is answered; the objects themselves refuse to move twice",
@@ -201,7 +203,7 @@ def _feeds(db: sqlite3.Connection) -> Iterator[Difference]:
             known, seq, digest = (lane, audience), 0, FEED_START
         digest = line_digest(digest, seq + 1, _digests(documents))
         seq += 1
-        if (number, stored) != (seq, digest):
+        if (number, stored) != (seq, digest) or lane not in LANES:
             message = "the line does not follow from the one before"
             yield Difference(where=f"feed {lane} {audience}", message=message, object=f"line {number}")
             seq, digest = number, stored

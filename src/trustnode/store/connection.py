@@ -10,6 +10,7 @@ import fcntl
 import os
 import sqlite3
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -18,6 +19,7 @@ from trustnode.errors import TrustnodeError, error
 CHANGES_BEFORE_CHECKPOINT: Final = 4000
 """Changed rows after which the write-ahead log is moved into the database; they touch some 1,000 to 5,000 pages."""
 BUSY_TIMEOUT_S: Final = 5.0
+_PIECE_BYTES: Final = 1 << 20
 _DISK_CHECK_S: Final = 1.0
 _SYNC_ERRORS: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -86,6 +88,27 @@ def _connect(uri: str) -> sqlite3.Connection:
     db.execute("pragma temp_store = memory")
     db.execute("pragma cache_size = -32768")
     return db
+
+
+def holds(path: Path, marks: Sequence[bytes]) -> bool:
+    """Whether any of these byte strings stands anywhere in the files of a database."""
+    longest = max((len(mark) for mark in marks), default=0)
+    return any(
+        any(mark in window for mark in marks)
+        for suffix in ("", "-wal", "-journal")
+        for window in _windows(path.with_name(path.name + suffix), longest)
+    )
+
+
+def _windows(path: Path, overlap: int) -> Iterator[bytes]:
+    """The content of a file in pieces that overlap; nothing where there is no file."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        kept = b""
+        while piece := file.read(_PIECE_BYTES):
+            yield kept + piece
+            kept = (kept + piece)[-overlap:] if overlap else b""
 
 
 def is_sync_error(problem: BaseException) -> bool:

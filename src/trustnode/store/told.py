@@ -25,16 +25,14 @@ from trustnode.store.unit import WINDOWS_KEPT_S
 
 def differences(db: sqlite3.Connection, told: Replay) -> Iterator[Difference]:
     """Every row of a state or counter that is not what the log tells, in one snapshot."""
+    for gone in told.unreported:
+        message = "the statement is gone, and no log.erase says that it was erased"
+        yield Difference(where="statement", message=message, index=gone.at, object=f"{gone.kind} {gone.object}")
     for kind in STATES:
         yield from _rows(db, kind, told)
     yield from _missing(db, told)
     yield from _counters(db, told)
     yield from _reservations(db, told)
-
-
-def erased(told: Replay) -> Iterator[str]:
-    """Objects that the log cannot tell of, because an entry was erased."""
-    return (" ".join(chain) for chain in sorted(told.erased))
 
 
 def _rows(db: sqlite3.Connection, kind: str, told: Replay) -> Iterator[Difference]:
@@ -46,7 +44,9 @@ def _rows(db: sqlite3.Connection, kind: str, told: Replay) -> Iterator[Differenc
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as problem:
             yield Difference(where=kind, message=f"the row cannot be read: {problem}", object=f"{kind} {row[0]}")
             continue
-        if state.document and not _has_document(db, state.document):
+        chain = chain_of(state)
+        is_erased = chain is not None and told.unprovable(kind, state.id, chain) == "erased"
+        if state.document and not is_erased and not _has_document(db, state.document):
             yield Difference(where=kind, message="its document is not kept", object=f"{kind} {state.id}")
         elif kind in CHAINS:
             yield from _state(kind, state, told)

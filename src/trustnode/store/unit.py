@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from trustnode.core import clock
-from trustnode.core.carried import FOLLOWING
+from trustnode.core.carried import DIGESTED, FOLLOWING
 from trustnode.core.document import MAX_INTEGER, MAX_SIGNATURES, Document, Signature
 from trustnode.core.evidence.chain import ChainEnd
 from trustnode.core.evidence.entry import Entry, statement
@@ -601,6 +601,38 @@ class Tx(View, CheckpointWriter):
         The caller logs ``log.erase``, so that the gap itself is evidence (evidence-log 4).
         """
         self._db.execute("delete from statement where idx = ?", (index,))
+        self.effects.erased = True
+
+    def erase_document(self, digest: str) -> None:
+        """Erase a kept document.
+
+        Raises:
+            TrustnodeError: NOT_FOUND; ILLEGAL_TRANSITION, a message that waits or a feed needs it.
+        """
+        if self.document(digest) is None:
+            raise error("NOT_FOUND", f"document {digest[:12]} is not kept", field="documents")
+        needed = self._db.execute(
+            "select 1 from outbox where document = ?1 or instr(supporting, ?1) "
+            "union all select 1 from feed where instr(documents, ?1) limit 1",
+            (digest,),
+        ).fetchone()
+        if needed:
+            raise error(
+                "ILLEGAL_TRANSITION", f"document {digest[:12]} is still told to other venues", field="documents"
+            )
+        self._db.execute("delete from document where digest = ?", (digest,))
+        self.effects.erased = True
+
+    def blank(self, kind: type[State], id: str, column: str) -> None:
+        """Take a text of ``core.carried.DIGESTED`` out of a row whose entries were erased; the version stays.
+
+        Raises:
+            TypeError: Another column.
+        """
+        table = table_of(kind)
+        if (table.name, column) not in DIGESTED:
+            raise TypeError(f"{table.name}.{column} is not a text that stands elsewhere")
+        self._db.execute(table.place((column,)), ("", id))
         self.effects.erased = True
 
     def forget_answers(self, before: str, *, limit: int = 1000) -> int:

@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -239,6 +239,13 @@ class Store:
     async def check(self, *, pace: Callable[[], None] = _no_pace, chunk: int = CHUNK) -> list[Difference]:
         """Verify everything that can be verified (``store.check``), in a thread; empty: nothing differs."""
         return await asyncio.to_thread(check_store, self.path, pace=pace, chunk=chunk)
+
+    def holds(self, marks: Sequence[bytes]) -> bool:
+        """Whether any of these bytes stands in the files of the database, its free pages and write-ahead log included.
+
+        Reads the files whole: call it in a thread.
+        """
+        return connection.holds(self.path, marks)
 
     async def backup(self, target: Path) -> Head:
         """Copy the store while it runs; returns the head that the copy has."""

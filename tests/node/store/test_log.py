@@ -117,6 +117,8 @@ async def test_l15a_what_was_erased_is_gone_and_every_proof_stays_valid(store, p
         await store.read(lambda view: view.evidence.inclusion(20, 41)),
         TreeHead(*before[:2]),
     )
+    assert [(one.where, one.index) for one in await store.check()] == [("statement", 20)]  # nobody says that it was
+    await note(store, "zj.example", kind="node", event="log.erase", amount=20, unit="entry")
     assert await store.check() == []
     await store.close()
     left = b"".join(file.read_bytes() for file in path.parent.iterdir())

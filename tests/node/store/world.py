@@ -22,9 +22,9 @@ def document(text, *signatures):
     )
 
 
-def note(store, object="C1", *, event="access.request", event_id="", **fields):
-    """Log one entry in the chain of an agreement."""
-    return store.write(lambda tx: tx.log("agreement", object, event, **fields), event_id=event_id, returns=NoneType)
+def note(store, object="C1", *, kind="agreement", event="access.request", event_id="", **fields):
+    """Log one entry, in the chain of an agreement unless another kind is named."""
+    return store.write(lambda tx: tx.log(kind, object, event, **fields), event_id=event_id, returns=NoneType)
 
 
 async def fill(store, entries, object="C1"):

@@ -668,6 +668,19 @@ def test_a_corrupt_store_ends_with_eight(run, node, monkeypatch):
     assert run("store", "check", operator=True).exit_code == 8
 
 
+def test_entries_are_erased_by_a_signed_act(run, node):
+    node.answers["AdminService/IssueDocument"] = {"object": thing("node", "zj.example", "ERASED"), "produced": []}
+    because = ("--reason", "ORDER", "--authority", "court of Guiyang, 2026-17")
+    done = run("evidence", "erase", "7", "3", *because, operator=True)
+    run("evidence", "erase", "--object", "participant", CONSUMER, *because, operator=True)
+
+    assert done.stdout.startswith("erased   2 entries: no trace is left in the database files")
+    (_, entries), (_, named) = node.submitted()
+    assert (statement(entries)["entries"], statement(entries)["object"]) == ([3, 7], "")
+    assert (statement(named)["entries"], statement(named)["object"]) == ([], CONSUMER)
+    assert run("evidence", "erase", "7", operator=True).exit_code == 2
+
+
 def test_the_store_of_a_stopped_node_is_checked_without_it(run, monkeypatch):
     found = [Difference(where="access", message="rows is 8, the log tells 7", index=3, object="access a1")] * 2
     for differences, exit_code in (([], 0), (found, 8)):

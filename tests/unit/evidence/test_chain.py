@@ -1,5 +1,7 @@
 """Commitments and the chain of an object."""
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +54,16 @@ def test_padding_looks_like_a_link():
     assert chain.padding(v.LINK_1) == v.LINK_1
     with pytest.raises(InvalidRequest):
         chain.padding(bytes(31))
+
+
+def test_l15b_a_statement_with_a_million_possible_values_is_not_guessed_from_its_leaf():
+    """Everything is known but the salt and one number; with the salt, the number is found."""
+    said = b'{"access_id":"a1","amount":%d,"type":"delivery.complete","unit":"rows"}'
+    salt = bytes.fromhex("5f" * chain.SALT_BYTES)
+    leaf = chain.extend(ChainEnd(), v.OBJECT, chain.commitment(salt, said % 271_828)).link
+
+    def guesses(salt, numbers):
+        return [n for n in numbers if chain.link(v.OBJECT, 1, bytes(32), sha256(salt + said % n).digest()) == leaf]
+
+    assert guesses(b"", range(1_000_000)) == []
+    assert guesses(salt, range(271_000, 272_000)) == [271_828]
