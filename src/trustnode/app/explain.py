@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trustnode.app import catalog, reading
+from trustnode.app import catalog, quorums, reading
 from trustnode.app.access import Asker, Prepared, open_session, policy_request, prepared_product
 from trustnode.app.agreement import parties_only
 from trustnode.app.quota import Reservation, reservations
@@ -110,7 +110,10 @@ async def explain(venue: Venue, subject: Subject, asker: Asker, purpose: str, qu
         rows_total=prepared.registration.tables[0].rows,
         price=str(subject.price),
         counters=await venue.store.read(lambda view: _counters(view, ready.counters, subject, prepared)),
-        terms=shown_terms(subject.terms, str(subject.price), prepared.registration.level),
+        terms=(
+            *shown_terms(subject.terms, str(subject.price), prepared.registration.level),
+            *_witnesses(subject.agreement),
+        ),
     )
     try:
         return await _planned(venue, subject, prepared, asker, purpose, query, basis)
@@ -201,6 +204,14 @@ def shown_terms(text: str, price: str, level: str) -> tuple[ShownTerm, ...]:
         ShownTerm(line.key, line.words, line.zh, (line.kept or "").upper(), line.added_by)
         for line in words.lines(terms, price, level)
     )
+
+
+def _witnesses(agreement: Agreement | None) -> tuple[ShownTerm, ...]:
+    """Who sees to it that neither log tells two stories; an offer does not say it yet."""
+    if agreement is None:
+        return ()
+    text, zh = quorums.words(agreement)
+    return (ShownTerm("witnesses", text, zh, "ENFORCED" if quorums.asks(agreement.witness_policies) else "PROMISED"),)
 
 
 # --- who asks -------------------------------------------------------------------------------------------------------

@@ -93,6 +93,16 @@ def asks(policies: Iterable[str]) -> bool:
     return any(parse_policy(text).asks for text in policies)
 
 
+def words(value: Agreement) -> tuple[str, str]:
+    """Who witnesses an agreement and what follows where they do not, in English and Chinese."""
+    policies = [parse_policy(text) for text in value.witness_policies]
+    if not any(policy.asks for policy in policies):
+        return "unwitnessed: nobody cosigns these logs", "未经见证：无人联署双方日志"
+    said = "; ".join(f"{policy.logs[0].name}: {policy.words}" for policy in policies)
+    hours = f"{value.max_unwitnessed_s / 3600:g}"
+    return f"{said}; else suspended after {hours} h", f"{said}；逾{hours}小时未联署则中止"
+
+
 # --- check ----------------------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from trustnode.app import quorums
 from trustnode.app.cosigning import SILENT_S, Standing
 from trustnode.app.expiry import End, due
+from trustnode.app.sealing import CAUSE
 from trustnode.app.venue import Venue
 from trustnode.core.access import AccessState
 from trustnode.core.contract import AgreementState
@@ -21,6 +23,7 @@ from trustnode.store.checkpoints import Fork
 from trustnode.store.unit import View
 
 MAX_FORK_ALARMS = 16
+SEAL_CAUSE = f"K:{CAUSE}"
 
 
 class Alarm(NamedTuple):
@@ -71,6 +74,10 @@ class Counted(NamedTuple):
     rows: int
     peers: tuple[PeerFacts, ...]
     forks: tuple[Fork, ...]
+    unwitnessed: int
+    """Agreements that are suspended because no witness has sealed them."""
+    frozen: tuple[tuple[str, float], ...]
+    """Peers that have acted and shown no later head of their log, with the seconds since."""
 
 
 def counted(view: View, venue: Venue) -> Counted:
@@ -87,6 +94,8 @@ def counted(view: View, venue: Venue) -> Counted:
         rows=sum(a.rows for a in served),
         peers=tuple(_peer(view, peer) for peer in peers),
         forks=tuple(view.forks(limit=MAX_FORK_ALARMS)),
+        unwitnessed=sum(SEAL_CAUSE in one.causes for one in view.find(AgreementState, state="SUSPENDED", limit=10_000)),
+        frozen=tuple((one.id, quorums.frozen_s(view, one.id)) for one in peers if one.state == "APPROVED"),
     )
 
 
@@ -141,6 +150,23 @@ def alarms(
         for name in peers_silent
     ]
     return tuple(found)
+
+
+def seal_alarms(found: Counted, limit_s: int) -> tuple[Alarm, ...]:
+    """What witnesses have not seen: agreements of ours, and what a peer did while its log stood still."""
+    alarms = [
+        Alarm(
+            "LOG_FROZEN",
+            f"{name} acted {age:,.0f} s ago and has shown no later head of its log since",
+            f"Ask its operator; nothing new is agreed with it: trustnode peer test {name}",
+        )
+        for name, age in found.frozen
+        if age > limit_s
+    ]
+    if found.unwitnessed:
+        message = f"{found.unwitnessed} agreements are suspended: no quorum has cosigned them in time"
+        alarms.append(Alarm("UNWITNESSED", message, "See who is silent: trustnode log witness list"))
+    return tuple(alarms)
 
 
 def log_alarms(forks: tuple[Fork, ...], standings: list[Standing], own: str) -> tuple[Alarm, ...]:

@@ -16,6 +16,7 @@ from trustnode.cli.lazy import Command, Group
 from trustnode.errors import REASONS, error
 
 if TYPE_CHECKING:
+    from trustnode.cli.story import Event
     from trustnode.core.evidence.report import Report
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -34,8 +35,15 @@ def story(agreement: str) -> None:
 
     with session.connect() as connection:
         events = tell(connection, agreement)
-    lines = [f"{output.local_time(one.time):<26}  {one.event:<18}  {output.printable(one.text)}" for one in events]
+    mark = any(one.witnessed for one in events)
+    lines = [f"{output.local_time(one.time):<26}  {one.event:<18}  {_told(one, mark=mark)}" for one in events]
+    if events and not mark:
+        lines.append("unwitnessed: no quorum has cosigned any of this yet")
     output.show_list([one._asdict() for one in events], lines)
+
+
+def _told(event: Event, *, mark: bool) -> str:
+    return output.printable(event.text) + ("  [unwitnessed]" if mark and not event.witnessed else "")
 
 
 @evidence.command()

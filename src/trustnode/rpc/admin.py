@@ -140,7 +140,11 @@ async def _status(venue: Venue, running: Running, cosigning: Cosigning) -> admin
     today = message.today
     today.contracts, today.reads, today.refused, today.rows = found.contracts, found.reads, found.refused, found.rows
     today.streams = len(venue.streams)
-    for alarm in (*status.log_alarms(found.forks, standings, venue.domain), *facts.alarms):
+    logs = (
+        *status.log_alarms(found.forks, standings, venue.domain),
+        *status.seal_alarms(found, venue.max_unwitnessed_s),
+    )
+    for alarm in (*logs, *facts.alarms):
         shown = message.alarms.add(name=alarm.name, message=alarm.message, next_step=alarm.next_step)
         set_time(shown.since, alarm.since)
     for peer in found.peers:

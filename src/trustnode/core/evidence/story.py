@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from trustnode.core.contract import Agreement, NegotiationMessage, Offer
 from trustnode.core.document import Document, decode, name_of
 from trustnode.core.evidence.entry import Entry, parse_statement
+from trustnode.core.evidence.quorum import parse_policy
 from trustnode.core.identity import fingerprint
 from trustnode.errors import REASONS, TrustnodeError
 
@@ -140,6 +141,7 @@ def _page(contents: Contents) -> Iterator[str]:
     yield f"  product   {value.product}, version {value.product_version}"
     yield f"  provider  {value.provider.participant}, data held by {value.provider_node}"
     yield f"  consumer  {value.consumer.participant}, data carried by {value.consumer_node}"
+    yield from (f"  witnesses {line}" for line in _witnesses(value))
     yield f"  purpose   {value.purpose or 'none named'}; price {value.price}; from {value.start} to {value.end}"
     yield ""
     yield from _chains(contents)
@@ -149,6 +151,17 @@ def _page(contents: Contents) -> Iterator[str]:
             yield f"  {domain} card {version}  {fingerprint(card)}"
     yield ""
     yield from _HOW
+
+
+def _witnesses(value: Agreement) -> Iterator[str]:
+    try:
+        policies = [parse_policy(text) for text in value.witness_policies]
+    except TrustnodeError:
+        policies = []
+    asking = [policy for policy in policies if policy.asks and policy.logs]
+    yield from (f"of {policy.logs[0].name}: {policy.words}" for policy in asking)
+    if not asking:
+        yield "none that can be read here: when things were logged rests on the word of the venues (unwitnessed)"
 
 
 def _chains(contents: Contents) -> Iterator[str]:
