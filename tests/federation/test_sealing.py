@@ -14,7 +14,7 @@ from federation.test_rotation import rotate
 from federation.world import DATA, HOME, World, product_text, write_tables
 
 import trustnode as tn
-from trustnode.app import contract, cosigning, courier, evidence, quorums, sealed_part, sealing
+from trustnode.app import contract, cosigning, courier, evidence, quorums, sealed_part, sealing, status
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender
 from trustnode.core.contract import Agreement, AgreementState
@@ -99,6 +99,9 @@ async def test_each_log_is_cosigned_by_the_other_party_and_the_agreement_says_so
         (f"{DATA}/log", f"{HOME}/witness"), (f"{HOME}/log", f"{DATA}/witness"),
     ]  # fmt: skip
     assert value.max_unwitnessed_s == 14_400
+    terms = {term.key: term for term in (await agreement.explain(QUERY)).terms}
+    assert f"{HOME}/witness" in terms["witnesses"].text
+    assert terms["witnesses"].keeping == "ENFORCED"
     assert (await bundle_of(world, agreement.id)).verdict == "VERIFIED"
 
 
@@ -132,6 +135,7 @@ async def test_an_agreement_that_nobody_witnessed_in_time_is_suspended_until_som
         assert (await agreement.sql(QUERY).to_arrow()).num_rows == 5
         state = await world.in_state(DATA, AgreementState, agreement.id, "SUSPENDED")
         assert state.causes == ("K:UNWITNESSED",)
+        assert await alarms(node, 14_400) == ["UNWITNESSED"]
         with pytest.raises(tn.TrustnodeError) as refused:
             await agreement.sql(QUERY).to_arrow()
         assert "UNWITNESSED" in refused.value.message
@@ -139,6 +143,11 @@ async def test_an_agreement_that_nobody_witnessed_in_time_is_suspended_until_som
     assert (await agreement.sql(QUERY).to_arrow()).num_rows == 5
     report = await bundle_of(world, agreement.id)
     assert {(one.step, one.verdict) for one in report.findings} == {(7, "UNWITNESSED")}, "one read was before the seal"
+
+
+async def alarms(node: Node, limit_s: int) -> list[str]:
+    found = await node.venue.store.read(lambda view: status.counted(view, node.venue))
+    return [one.name for one in status.seal_alarms(found, limit_s)]
 
 
 async def sealed_up_to_now(node: Node) -> bool:
@@ -204,6 +213,7 @@ async def test_l20_a_venue_that_acts_and_shows_no_later_head_is_reported_and_not
             await world.clients["acme"].negotiate(f"{DATA}/small", offer="open")
         assert told.value.reason == "UNWITNESSED"
         assert "has not grown" in told.value.message
+        assert await alarms(home, 0) == ["LOG_FROZEN"]
     monkeypatch.setattr(quorums, "SKEW_S", 60)
     assert (await world.agree(world.clients["acme"], f"{DATA}/small", "open")).id
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from unit.evidence.vectors import LOG_VKEY, TestKey
 
-from trustnode.core.evidence.note import COSIGNATURE_V1
-from trustnode.core.evidence.quorum import parse_policy
+from trustnode.core.evidence.note import COSIGNATURE_V1, VerifierKey, parse_vkey
+from trustnode.core.evidence.quorum import MAX_WITNESSES, parse_policy, policy_text, threshold
 from trustnode.errors import InvalidRequest
 
 KEYS = {name: TestKey(number) for number, name in enumerate("BCDE", 0x40)}
@@ -94,3 +94,64 @@ def test_l7l_any_of_several_outsiders_does_not_notice_a_log_with_two_views():
 @pytest.mark.parametrize("first, second", [("C", "DE"), ("D", "CE"), ("CD", "E"), ("CDE", "")])
 def test_l7l_with_a_majority_of_outsiders_only_one_view_can_be_witnessed(first, second):
     assert views("group outsiders 2 C D E\nquorum outsiders", first, second).count(True) == 1
+
+
+# --- the policy of an agreement
+
+OWN = parse_vkey(LOG_VKEY)
+PARTY = {"B": KEYS["B"].named("B.example/witness", COSIGNATURE_V1)}
+
+
+def others(count: int) -> dict[str, VerifierKey]:
+    names = (f"o{number:02}.example" for number in range(count))
+    return {name: TestKey(0x60 + at).named(f"{name}/witness", COSIGNATURE_V1) for at, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("count, wanted", [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (10, 7), (31, 21)])
+def test_as_many_outsiders_have_to_cosign_as_leave_no_room_for_two_histories(count, wanted):
+    assert threshold(count) == wanted
+    assert count < 4 or 2 * wanted - count >= count // 3, "that many would have to collude"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 9])
+def test_the_policy_of_an_agreement_needs_every_party_and_a_majority_of_the_others(count):
+    outsiders = others(count)
+    policy = parse_policy(policy_text(OWN, PARTY, outsiders))
+    party = {key.public for key in PARTY.values()}
+    all_of_them = [key.public for key in outsiders.values()]
+    enough = set(all_of_them[: threshold(count)]) if count else set()
+    assert policy.logs == (OWN,)
+    assert policy.met_by(party | enough)
+    assert not policy.met_by(set(all_of_them))
+    assert count == 0 or not policy.met_by(party | set(list(enough)[1:]))
+
+
+def test_where_nobody_is_there_nobody_has_to_cosign():
+    policy = parse_policy(policy_text(OWN, {}, {}))
+    assert (policy.asks, policy.words, policy.met_at({})) == (False, "nobody has to cosign", None)
+
+
+def test_one_venue_that_is_both_parties_is_witnessed_by_outsiders():
+    policy = parse_policy(policy_text(OWN, {}, others(4)))
+    assert policy.words.startswith("3 of: o00.example/witness")
+
+
+def test_a_policy_names_at_most_as_many_witnesses_as_a_verifier_has_to_read():
+    assert len(parse_policy(policy_text(OWN, PARTY, others(60))).witnesses) == MAX_WITNESSES
+
+
+@pytest.mark.parametrize(
+    "times, sealed", [({}, None), ({"B": 9}, None), ({"B": 9, "C": 3}, 9), ({"B": 2, "C": 3, "D": 1}, 2)]
+)
+def test_sealed_is_the_earliest_time_at_which_the_quorum_was_met(times, sealed):
+    policy = parse_policy(HEAD + "group o any C D E\ngroup q all B o\nquorum q\n")
+    assert policy.met_at({KEYS[name].public: at for name, at in times.items()}) == sealed
+
+
+def test_a_witness_counts_by_its_name_whatever_key_it_has_now_and_once():
+    policy = parse_policy(HEAD + "group q all B C\nquorum q\n")
+    counted = policy.by_names({"B.example/witness": 5, "C.example/witness": 7, "X.example/witness": 1})
+    assert policy.met_at(counted) == 7
+    twice = TestKey(0x59).named("B.example/witness", COSIGNATURE_V1).text
+    doubled = parse_policy(HEAD + f"witness again {twice}\ngroup q all B again\nquorum q\n")
+    assert doubled.met_at(doubled.by_names({"B.example/witness": 5})) is None
