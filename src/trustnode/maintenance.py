@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trustnode import config as settings
-from trustnode.app import recovery, trust
+from trustnode.app import operators, recovery, trust
 from trustnode.app.keyring import KeyRing
 from trustnode.app.streams import Streams
 from trustnode.app.venue import Clock, Identity, Venue
 from trustnode.core.document import Document, decode
 from trustnode.core.identity import Card, bundle_of, check_card, check_fingerprint
+from trustnode.core.operator import Act, Operator, check_act
 from trustnode.engine.pool import EngineLimits, EnginePool
 from trustnode.errors import error
 from trustnode.keys import load_node_keys, node_credential, read_card
@@ -42,6 +43,42 @@ class Mirror(NamedTuple):
     card: Document
     fingerprint: str
     """As the operator compared it."""
+
+
+class Asked(NamedTuple):
+    """An act for a home whose node does not run."""
+
+    home: Path
+    act: Act
+    arguments: tuple[str, ...]
+    document: Document
+    alone: bool = False
+
+
+def operators_of(home: Path, backup: Path | None = None) -> list[Operator]:
+    """Who may order an act: the operators of a backup that is to be restored, or of the store, unless it is lost."""
+    store = backup or _store_of(home)
+    if not store.exists():
+        return []
+    with check.reading(store) as view:
+        return operators.operators(view)
+
+
+def order_of(asked: Asked, backup: Path | None = None) -> recovery.Order:
+    """Check an act against the operators that its home, or the backup, knows.
+
+    Raises:
+        TrustnodeError: As ``core.operator.check_act``.
+    """
+    found = check_act(
+        asked.document, operators_of(asked.home, backup), domain=settings.load(asked.home, {}).config.node.trust_domain,
+        now=SystemClock().now(), act=asked.act, arguments=asked.arguments, alone=asked.alone,
+    )  # fmt: skip
+    return recovery.Order(asked.document, found.asked_by, found.approved_by)
+
+
+def _store_of(home: Path) -> Path:
+    return home / settings.load(home, os.environ).config.store.path
 
 
 @contextlib.asynccontextmanager

@@ -131,7 +131,7 @@ class Handler(NamedTuple):
 HANDLERS: dict[type[Statement], Handler] = {}
 """Closed table, filled by the nouns through ``handles``; a test compares it with the document types."""
 NOT_SUBMITTED: Final = frozenset(
-    {"chain-head", "resource-binding", "access-request", "catalog-record", "offer", "receipt"}
+    {"chain-head", "resource-binding", "access-request", "catalog-record", "offer", "operator-act", "receipt"}
 )
 """Types that never come to the door alone: they travel with another document, a stream or a feed."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from trustnode.cli import output, session
+from trustnode.cli import output, session, upkeep
 from trustnode.cli.lazy import Group
 from trustnode.errors import error
 
@@ -153,3 +153,6 @@ def _hashes(name: str, data: bytes) -> Iterator[str]:
         yield f"-----BEGIN {name}-----"
         yield from (data[i : i + _HASH_BYTES].hex() for i in range(0, len(data), _HASH_BYTES))
         yield f"-----END {name}-----"
+
+
+log.add_command(upkeep.recover)

@@ -39,6 +39,8 @@ def lines(status: Status) -> list[str]:
         *_named("certificate", _certificate(status)),
         *_named("clock", _clock(status)),
         *_named("backup", _backup(status)),
+        *_named("mirrors", _mirrors(status)),
+        *_named("operators", _operators(status)),
         *_alarms(status),
     ]
 
@@ -138,6 +140,20 @@ def _backup(status: Status) -> str:
     tested = status["backup_tested_at"]
     said = f"last restored in a test {output.day(tested)}" if tested else "never tested"
     return f"{output.local_time(status['backup_at'])}; {said}"
+
+
+def _mirrors(status: Status) -> str:
+    copies = (status["log"] or {}).get("mirrors", ())
+    return "; ".join(f"{_short(one['trust_domain'])} holds {one['size']:,}" for one in copies)
+
+
+def _operators(status: Status) -> str:
+    """Whoever is alone is told so, every time (surface 2)."""
+    people = status["operators"]
+    if len(people) > 1:
+        return ", ".join(f"{one['name']} {one['role']}" for one in people)
+    who = f"{people[0]['name']} alone" if people else "one person alone"
+    return f"{who} can do everything: trustnode admin add NAME --role SECURITY --key FILE"
 
 
 def _alarms(status: Status) -> list[str]:

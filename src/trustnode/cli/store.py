@@ -1,17 +1,18 @@
 """``trustnode store`` and ``trustnode backup``.
 
-Decides: what an operator types and sees. Leaves to others: checking and copying (the node).
+Decides: what an operator types and sees. Leaves to others: checking and copying (the node), restoring (``upkeep``).
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from trustnode.cli import asking, output, session
+from trustnode.cli import asking, output, session, upkeep
 from trustnode.cli.lazy import Group
 from trustnode.errors import error
 
@@ -76,3 +77,30 @@ def create(target: Path) -> None:
     size = f"{done['size_bytes'] / 1e6:,.1f} MB"
     data = {**done, "sha256": digest, "file": str(target)}
     output.show(data, f"written  {target}: {size}, {done['entries']:,} entries, sha256 {digest[:16]}...")
+
+
+@backup.command(name="list")
+def list_() -> None:
+    """Backups that were made here, the newest first."""
+    with session.operator() as node:
+        found = node.call("AdminService/ListBackups", {})["backups"]
+    rows = [
+        (output.local_time(one["made_at"]), f"{one['entries']:,}", _tested(one), one["path"]) for one in found
+    ]  # fmt: skip
+    output.show_list(found, output.table(("MADE", "ENTRIES", "TESTED", "FILE"), rows, flexible=3) if rows else [])
+
+
+def _tested(one: Mapping[str, Any]) -> str:
+    return output.day(one["tested_at"]) if one["tested_at"] else "never"
+
+
+@backup.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def test(file: Path) -> None:
+    """Restore FILE into a scratch folder, verify all of it, compare it with the log of the node that runs."""
+    with session.operator() as node:
+        done = node.call("AdminService/TestBackup", {"path": str(file.resolve())})["backup"]
+    output.show(done, f"sound    {file}: {done['entries']:,} entries restored in a scratch folder, all of it verified")
+
+
+backup.add_command(upkeep.restore)

@@ -11,6 +11,7 @@ from trustnode.core.document import PAYLOADS, Statement, name_of
 from trustnode.core.evidence.erasure import Erasure
 from trustnode.core.evidence.head import ChainHead
 from trustnode.core.identity import Card
+from trustnode.core.operator import OperatorAct
 from trustnode.core.participant import Invitation, ParticipantKey
 from trustnode.core.peering import PeerAgreement, Status
 
@@ -28,6 +29,7 @@ ALL: Final[tuple[type[Statement], ...]] = (
     Listing,
     NegotiationMessage,
     Offer,
+    OperatorAct,
     ParticipantKey,
     PeerAgreement,
     Receipt,

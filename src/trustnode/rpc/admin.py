@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from trustnode.app import issuing, status
@@ -20,7 +18,7 @@ from trustnode.core.participant import Invitation, ParticipantState, check_roles
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError, error
 from trustnode.keys.authority import INVITE_LIFE
-from trustnode.rpc import witnessing
+from trustnode.rpc import upkeep, witnessing
 from trustnode.rpc.conversion import object_of_answer, set_time
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.document import produced_by
@@ -98,9 +96,6 @@ def methods(venue: Venue, running: Running, cosigning: Cosigning) -> tuple[Metho
     async def check_store(_call: Call, _request: pb.CheckStoreRequest) -> pb.CheckStoreResponse:
         return await _checked(venue, running)
 
-    async def backup(_call: Call, request: pb.BackupStoreRequest) -> pb.BackupStoreResponse:
-        return await _backed_up(venue, Path(request.path))
-
     rows: tuple[tuple[str, type, type, Callable[..., object], bool], ...] = (
         ("GetStatus", pb.GetStatusRequest, pb.GetStatusResponse, get_status, False),
         ("WatchStatus", pb.WatchStatusRequest, pb.WatchStatusResponse, watch_status, True),
@@ -110,7 +105,7 @@ def methods(venue: Venue, running: Running, cosigning: Cosigning) -> tuple[Metho
         ("ReloadNode", pb.ReloadNodeRequest, pb.ReloadNodeResponse, reload, False),
         ("DrainNode", pb.DrainNodeRequest, pb.DrainNodeResponse, drain, False),
         ("CheckStore", pb.CheckStoreRequest, pb.CheckStoreResponse, check_store, False),
-        ("BackupStore", pb.BackupStoreRequest, pb.BackupStoreResponse, backup, False),
+        *upkeep.rows(venue),
     )
     operator = only("OPERATOR")
     return tuple(
@@ -137,6 +132,7 @@ async def _status(venue: Venue, running: Running, cosigning: Cosigning) -> admin
     set_time(message.now, venue.clock.now())
     message.log.entries, message.log.signed = venue.store.head().size, facts.signed
     witnessing.add_standings(message.log.cosignatures, standings)
+    await upkeep.add(message, venue)
     today = message.today
     today.contracts, today.reads, today.refused, today.rows = found.contracts, found.reads, found.refused, found.rows
     today.streams = len(venue.streams)
@@ -233,18 +229,3 @@ async def _checked(venue: Venue, running: Running) -> pb.CheckStoreResponse:
     response.checks.add(name="documents", ok=True, detail="documents and feeds are what their digests say")
     response.checks.add(name="states", ok=True, detail="states and counters are what the log tells")
     return response
-
-
-async def _backed_up(venue: Venue, path: Path) -> pb.BackupStoreResponse:
-    if not path.is_absolute():
-        raise error("FIELD_FORMAT", "name the file by its whole path", field="path")
-    return await asyncio.to_thread(_copied, venue.store.path, path)
-
-
-def _copied(store: Path, path: Path) -> pb.BackupStoreResponse:
-    if not path.parent.is_dir():
-        raise error("FIELD_FORMAT", f"there is no folder {path.parent}", field="path")
-    head = check.backup(store, path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").digest()
-    return pb.BackupStoreResponse(size_bytes=path.stat().st_size, sha256=digest, entries=head.size)

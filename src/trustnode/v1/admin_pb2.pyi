@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeStatus(_message.Message):
-    __slots__ = ("trust_domain", "name", "level", "area", "node_id", "version", "listen", "state", "started_at", "alarms", "log", "peers", "today", "certificate_not_after", "certificate_renews_at", "authority_not_after", "clock_offset", "disk_used_percent", "disk_days_left", "backup_at", "backup_tested_at", "now")
+    __slots__ = ("trust_domain", "name", "level", "area", "node_id", "version", "listen", "state", "started_at", "alarms", "log", "peers", "today", "certificate_not_after", "certificate_renews_at", "authority_not_after", "clock_offset", "disk_used_percent", "disk_days_left", "backup_at", "backup_tested_at", "now", "operators")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class NodeStatus(_message.Message):
     BACKUP_AT_FIELD_NUMBER: _ClassVar[int]
     BACKUP_TESTED_AT_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
+    OPERATORS_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     name: str
     level: str
@@ -56,7 +57,8 @@ class NodeStatus(_message.Message):
     backup_at: _timestamp_pb2.Timestamp
     backup_tested_at: _timestamp_pb2.Timestamp
     now: _timestamp_pb2.Timestamp
-    def __init__(self, trust_domain: _Optional[str] = ..., name: _Optional[str] = ..., level: _Optional[str] = ..., area: _Optional[str] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., listen: _Optional[str] = ..., state: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., today: _Optional[_Union[Activity, _Mapping]] = ..., certificate_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., certificate_renews_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., authority_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., clock_offset: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disk_used_percent: _Optional[int] = ..., disk_days_left: _Optional[int] = ..., backup_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., backup_tested_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    operators: _containers.RepeatedCompositeFieldContainer[OperatorInfo]
+    def __init__(self, trust_domain: _Optional[str] = ..., name: _Optional[str] = ..., level: _Optional[str] = ..., area: _Optional[str] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., listen: _Optional[str] = ..., state: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., today: _Optional[_Union[Activity, _Mapping]] = ..., certificate_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., certificate_renews_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., authority_not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., clock_offset: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disk_used_percent: _Optional[int] = ..., disk_days_left: _Optional[int] = ..., backup_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., backup_tested_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., operators: _Optional[_Iterable[_Union[OperatorInfo, _Mapping]]] = ...) -> None: ...
 
 class Alarm(_message.Message):
     __slots__ = ("name", "message", "next_step", "since")
@@ -183,3 +185,15 @@ class Check(_message.Message):
     detail: str
     next_step: str
     def __init__(self, name: _Optional[str] = ..., ok: _Optional[bool] = ..., detail: _Optional[str] = ..., next_step: _Optional[str] = ...) -> None: ...
+
+class OperatorInfo(_message.Message):
+    __slots__ = ("name", "role", "public_key", "account")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    role: str
+    public_key: str
+    account: str
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[str] = ..., public_key: _Optional[str] = ..., account: _Optional[str] = ...) -> None: ...

@@ -167,3 +167,53 @@ class ListForksResponse(_message.Message):
     FORKS_FIELD_NUMBER: _ClassVar[int]
     forks: _containers.RepeatedCompositeFieldContainer[_admin_pb2.LogFork]
     def __init__(self, forks: _Optional[_Iterable[_Union[_admin_pb2.LogFork, _Mapping]]] = ...) -> None: ...
+
+class ListBackupsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListBackupsResponse(_message.Message):
+    __slots__ = ("backups",)
+    BACKUPS_FIELD_NUMBER: _ClassVar[int]
+    backups: _containers.RepeatedCompositeFieldContainer[BackupInfo]
+    def __init__(self, backups: _Optional[_Iterable[_Union[BackupInfo, _Mapping]]] = ...) -> None: ...
+
+class BackupInfo(_message.Message):
+    __slots__ = ("made_at", "path", "size_bytes", "sha256", "entries", "tested_at")
+    MADE_AT_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    TESTED_AT_FIELD_NUMBER: _ClassVar[int]
+    made_at: _timestamp_pb2.Timestamp
+    path: str
+    size_bytes: int
+    sha256: str
+    entries: int
+    tested_at: _timestamp_pb2.Timestamp
+    def __init__(self, made_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., path: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., entries: _Optional[int] = ..., tested_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class TestBackupRequest(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class TestBackupResponse(_message.Message):
+    __slots__ = ("backup",)
+    BACKUP_FIELD_NUMBER: _ClassVar[int]
+    backup: BackupInfo
+    def __init__(self, backup: _Optional[_Union[BackupInfo, _Mapping]] = ...) -> None: ...
+
+class ChangeOperatorsRequest(_message.Message):
+    __slots__ = ("act",)
+    ACT_FIELD_NUMBER: _ClassVar[int]
+    act: _document_pb2.Document
+    def __init__(self, act: _Optional[_Union[_document_pb2.Document, _Mapping]] = ...) -> None: ...
+
+class ChangeOperatorsResponse(_message.Message):
+    __slots__ = ("operators",)
+    OPERATORS_FIELD_NUMBER: _ClassVar[int]
+    operators: _containers.RepeatedCompositeFieldContainer[_admin_pb2.OperatorInfo]
+    def __init__(self, operators: _Optional[_Iterable[_Union[_admin_pb2.OperatorInfo, _Mapping]]] = ...) -> None: ...

@@ -457,6 +457,9 @@ def test_a_query_that_would_be_refused_is_refused_with_its_reason(run, node):
 # --- operator ---------------------------------------------------------------------------------------------------------
 
 
+PEOPLE = (("li", "SYSTEM"), ("wang", "SECURITY"))
+
+
 def status(**changes):
     base = {
         "trust_domain": "zj.example", "name": "Zhejiang", "level": "REGIONAL", "area": "3300", "node_id": "2", "version": "1.2.0",
@@ -474,6 +477,7 @@ def status(**changes):
         "certificate_not_after": None, "certificate_renews_at": "2026-11-24T14:20:03.000Z",
         "authority_not_after": "2027-02-01T00:00:00.000Z", "clock_offset": 0.02, "disk_used_percent": 71, "disk_days_left": 40,
         "backup_at": None, "backup_tested_at": None,
+        "operators": [{"name": n, "role": r, "public_key": "", "account": ""} for n, r in PEOPLE],
     }  # fmt: skip
     return {"status": {**base, **changes}}
 
@@ -490,6 +494,7 @@ def test_the_status_fits_a_screen_and_says_what_runs_out_when(run, node):
         "certificate renews itself in 11 h; authority ends 2027-02-01 (68 d)",
         "clock       +0.02 s against 1 peer; disk 71 %, 40 d at this rate",
         "backup      none yet: trustnode backup create -o FILE",
+        "operators   li SYSTEM, wang SECURITY",
     ]
 
 

@@ -1,0 +1,94 @@
+"""Operators of a home: kept with the store, so that a backup knows who may restore it.
+
+Decides: where they are kept, that a change is an act like others, and its entry. Leaves to others: when an act is
+enough (``core.operator``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from trustnode.app.recovery import Order
+from trustnode.app.venue import Venue
+from trustnode.core.document import Document, decode
+from trustnode.core.operator import Act, Operator, OperatorAct, check_act, check_new
+from trustnode.errors import error
+from trustnode.store.unit import Tx, View
+
+PREFIX: Final = "operator/"
+"""Settings: an operator by name."""
+
+
+def operators(view: View) -> list[Operator]:
+    """Query: all operators, by name."""
+    found = view.settings(PREFIX)
+    return [msgspec.json.decode(found[name], type=Operator) for name in sorted(found)]
+
+
+def ordered(
+    view: View, document: Document, domain: str, now: str, act: Act, arguments: Sequence[str], *, alone: bool
+) -> Order:
+    """Check an act against the operators of a store.
+
+    Raises:
+        TrustnodeError: As ``check_act``.
+    """
+    known = operators(view)
+    found = check_act(
+        document, known, domain=domain, now=now, act=act, arguments=tuple(arguments), alone=alone
+    )  # fmt: skip
+    return Order(document, found.asked_by, found.approved_by)
+
+
+async def change(venue: Venue, document: Document) -> tuple[Operator, ...]:
+    """Carry out ``admin.add`` or ``admin.remove``.
+
+    One person alone may add the second; from then on it takes both.
+
+    Returns:
+        All operators afterwards.
+
+    Raises:
+        TrustnodeError: As ``check_act``; DUPLICATE, FIELD_FORMAT, NOT_FOUND.
+    """
+    value = decode(document, OperatorAct)
+    if value.act not in ("admin.add", "admin.remove"):
+        raise error("VOCABULARY_UNKNOWN", f"{value.act} is carried out on a node that does not run", field="act")
+
+    now = venue.clock.now()
+    known, order = await venue.store.read(
+        lambda view: (
+            operators(view),
+            ordered(view, document, venue.domain, now, value.act, value.arguments, alone=True),
+        )
+    )
+
+    def unit(tx: Tx) -> tuple[Operator, ...]:
+        if operators(tx) != known:
+            raise error("STALE_VERSION", "the operators have changed meanwhile")
+        _apply(tx, value)
+        event = "identity.register" if value.act == "admin.add" else "identity.revoke"
+        tx.log("node", venue.domain, event, documents=(tx.keep(document),), actor=order.actor)
+        return tuple(operators(tx))
+
+    return await venue.store.write(unit, event_id=f"operator-act/{document.digest}", returns=tuple[Operator, ...])
+
+
+def _apply(tx: Tx, value: OperatorAct) -> None:
+    known = operators(tx)
+    if value.act == "admin.remove":
+        (name,) = value.arguments[:1] or ("",)
+        if name not in {one.name for one in known}:
+            raise error("NOT_FOUND", f"no operator {name[:40]}")
+        tx.set_setting(PREFIX + name, "")
+        return
+    fields = dict(zip(("name", "role", "public", "account"), value.arguments, strict=False))
+    try:
+        new = msgspec.convert(fields, Operator)
+    except msgspec.ValidationError as problem:
+        raise error("FIELD_FORMAT", f"operator: {problem}", field="arguments") from None
+    check_new(known, new)
+    tx.set_setting(PREFIX + new.name, msgspec.json.encode(new).decode())

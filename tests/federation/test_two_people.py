@@ -1,0 +1,103 @@
+"""What two people do to one node, as they type it: operators, a restore, a recovery (surface 2 and 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from trustnode import aio
+from trustnode.cli.root import root
+from trustnode.core.identity import log_origin
+from trustnode.testing.network import Network, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+GZ, ZJ = "gz.example", "zj.example"
+
+
+class People:
+    """Accounts on the machine of a node, each with its own configuration."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self._folder, self._home = folder, home
+
+    async def types(self, who: str, *words: str, status: int = 0) -> Any:
+        environment = {"XDG_CONFIG_HOME": str(self._folder / who), "TRUSTNODE_PROFILES": ""}
+        done = await asyncio.to_thread(
+            CliRunner().invoke, root, [*words, "--home", str(self._home), "--json"], env=environment
+        )
+        assert done.exit_code == status, (done.exit_code, done.output)
+        written = done.stdout if status in (0, 9, 10) else done.stderr
+        return json.loads(written.strip().splitlines()[-1])  # the nodes of this process log before it
+
+
+async def test_an_act_that_reaches_far_takes_two_people(tmp_path: Path):
+    home, backup = tmp_path / GZ, tmp_path / "b.tnb"
+    people = People(tmp_path, home)
+    async with Network(tmp_path) as network:
+        await network.start(GZ, area="5200", subject="915200000000000001")
+        await network.start(ZJ)
+        await network.peer(GZ, ZJ)
+
+        # people: the first adds himself, the second's key comes from another account, the third takes both
+        await people.types("li", "admin", "add", "li", "--role", "SYSTEM")
+        wang = (await people.types("wang", "admin", "key"))["key"]
+        assert [one["name"] for one in (await people.types("li", "admin", "list"))["items"]] == ["li"]
+        await people.types("li", "admin", "add", "wang", "--role", "SECURITY", "--key", wang)
+        zhao = (await people.types("zhao", "admin", "key"))["key"]
+        waits = await people.types("li", "admin", "add", "zhao", "--role", "AUDIT", "--key", zhao, status=10)
+        assert (await people.types("li", "approve", waits["id"], status=3))["error"]["reason"] == "APPROVAL_MISSING"
+        assert len((await people.types("wang", "approve", waits["id"]))["operators"]) == 3
+        assert (await people.types("li", "admin", "add", "li", "--role", "AUDIT", "--key", wang, status=10))["id"]
+
+        # a backup, tested; the status says both, and who mirrors the log
+        await people.types("li", "backup", "create", "-o", str(backup))
+        await people.types("li", "backup", "test", str(backup))
+        [listed] = (await people.types("li", "backup", "list"))["items"]
+        assert listed["tested_at"]
+        await aio_invite(home)
+
+        async def mirrored() -> bool:
+            copy = await network[ZJ].venue.store.read(lambda view: view.mirrors.head(log_origin(GZ)))
+            size = network[GZ].venue.store.head().size
+            return copy is not None and copy.size == size == network[GZ].publisher.newest.checkpoint.size
+
+        await until(mirrored)
+        status = await people.types("li", "status", status=9)
+        assert status["backup_at"]
+        assert status["backup_tested_at"]
+        assert [one["trust_domain"] for one in status["log"]["mirrors"]] == [ZJ]
+        size = network[GZ].venue.store.head().size
+        await network.stop(GZ)
+
+        # restore: one asks, another one approves; alone is not offered to two
+        asks = ("backup", "restore", str(backup))
+        assert (await people.types("li", *asks, "--alone", status=2))["error"]["reason"] == "USAGE"
+        assert (await people.types("stranger", *asks, status=11))["error"]["reason"] == "IDENTITY_UNKNOWN"
+        waits = await people.types("li", *asks, status=10)
+        assert (await people.types("stranger", "approve", waits["id"], status=11))["error"]
+        done = await people.types("zhao", "approve", waits["id"])
+        assert (done["asked_by"], done["approved_by"]) == ("li", "zhao")
+        assert done["entries"] < size
+
+        # recover: the same
+        waits = await people.types("wang", "log", "recover", "--from", ZJ, status=10)
+        done = await people.types("li", "approve", waits["id"])
+        assert (done["size"], done["asked_by"], done["approved_by"]) == (size, "wang", "li")
+        assert not list((home / "acts").glob(f"{waits['id']}.act"))
+        node = await network.start(GZ)
+        assert node.venue.read_only == ""
+        entries = await node.venue.store.read(lambda view: view.evidence.chain("node", GZ))
+        [recovery] = [one.statement for one in entries if one.statement and b'"log.recover"' in one.statement]
+        assert b'"actor":"operator/wang+li"' in recovery
+        assert recovery.count(b"documents") == 1
+
+
+async def aio_invite(home: Path) -> None:
+    """Something that the backup does not have."""
+    async with aio.operator(home) as operator:
+        await operator.call("AdminService/InviteParticipant", name="late", roles=("CONSUMER",), title="late")
