@@ -22,6 +22,8 @@ MODULES = {
     "negotiating": ("negotiation",),
     "reading": ("stream", "stream_brokered", "small_read"),
     "memory": ("memory",),
+    "identifying": ("identity",),
+    "floods": ("floods",),
 }
 """Module -> what it measures; imported only when asked for."""
 

@@ -19,6 +19,8 @@ RECORD_BATCH: Final = 3
 MAX_ROWS: Final = 1 << 24
 """Rows in one frame; the engine sends about a megabyte a frame."""
 MAX_BUFFERS: Final = 1 << 16
+MAX_HEADER_BYTES: Final = 2 * 1024 * 1024
+"""Five megabytes hold a hundred thousand columns, which take many times that when they are decoded."""
 _BUFFER: Final = struct.Struct("<qq")
 
 
@@ -40,6 +42,8 @@ def check_message(header: bytes | memoryview, body_bytes: int) -> Header:
     Raises:
         TrustnodeError: VERIFICATION_FAILED.
     """
+    if len(header) > MAX_HEADER_BYTES:
+        raise _refused("its header is too long")
     try:
         return _checked(bytes(header), body_bytes)
     except (struct.error, IndexError, ValueError):

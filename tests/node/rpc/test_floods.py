@@ -72,7 +72,7 @@ async def test_d1a_a_message_that_announces_two_gibibytes_is_refused_at_its_leng
 @pytest.mark.parametrize("coding, form", [("gzip", 31), ("deflate", 15)])
 async def test_d1b_three_hundred_mebibytes_of_zeros_are_refused_without_being_stored(world, coding, form):
     await world.start()
-    packer = zlib.compressobj(9, zlib.DEFLATED, form)
+    packer = zlib.compressobj(1, zlib.DEFLATED, form)
     zeros = bytes(MEBIBYTE)
     bomb = b"".join([packer.compress(zeros) for _ in range(300)] + [packer.flush()])
     async with raw(world) as connection:

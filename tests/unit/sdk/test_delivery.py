@@ -172,6 +172,35 @@ def test_d1e_a_body_of_another_length_than_announced_is_refused():
         check_message(header, len(body) + 8)
 
 
+@pytest.mark.parametrize(
+    "place", [(-8, None), (0, -1), (0, 1 << 40), (1 << 62, None)], ids=["before", "negative", "long", "far"]
+)
+def test_d1e_a_buffer_outside_its_body_is_refused(place):
+    header, body = split(TABLE.to_batches()[0].serialize())
+    places = [at for at in range(len(header) - 15) if struct.unpack_from("<qq", header, at)[1] == 24]
+    last = next(at for at in places if 0 < struct.unpack_from("<qq", header, at)[0] < len(body))  # three numbers
+    offset, length = struct.unpack_from("<qq", header, last)
+    altered = bytearray(header)
+    struct.pack_into("<qq", altered, last, place[0] or offset, length if place[1] is None else place[1])
+
+    schema = frames_of()[0]
+    assert refused(schema, frame(bytes(altered), body, number=2, rows=3)) == "VERIFICATION_FAILED"
+
+
+def test_d1e_a_hundred_thousand_columns_are_refused_before_they_are_decoded():
+    schema = pa.schema([pa.field(str(number), pa.int8()) for number in range(100_000)])
+
+    assert refused(frame(*split(schema.serialize()), number=1, rows=0)) == "VERIFICATION_FAILED"
+
+
+def test_d1e_columns_inside_each_other_two_thousand_deep_are_refused():
+    kind = pa.int8()
+    for _ in range(2000):
+        kind = pa.list_(kind)
+
+    assert refused(frame(*split(pa.schema([("x", kind)]).serialize()), number=1, rows=0)) == "VERIFICATION_FAILED"
+
+
 def checked(header, size):
     """The header, or the reason why it is refused."""
     try:
