@@ -20,6 +20,7 @@ from trustnode.core.contract import AgreementState
 from trustnode.core.identity import log_origin
 from trustnode.core.peering import PeeringState
 from trustnode.store.checkpoints import Fork
+from trustnode.store.rows import Begins
 from trustnode.store.unit import View
 
 MAX_FORK_ALARMS = 16
@@ -83,15 +84,14 @@ class Counted(NamedTuple):
 def counted(view: View, venue: Venue) -> Counted:
     """Count."""
     day = view.now[:10]
-    agreements = [a for a in view.find(AgreementState, limit=100_000, order="-changed_at") if a.start[:10] == day]
-    accesses = [a for a in view.find(AccessState, limit=100_000, order="-changed_at") if a.started_at[:10] == day]
-    served = [a for a in accesses if a.receipt]
+    today = {"started_at": Begins(day)}
+    unserved = {**today, "receipt": ""}
     peers = view.find(PeeringState, limit=10_000)
     return Counted(
-        contracts=len(agreements),
-        reads=len(served),
+        contracts=view.count(AgreementState, start=Begins(day)),
+        reads=view.count(AccessState, **today) - view.count(AccessState, **unserved),
         refused=venue.refusals.get(day, 0),
-        rows=sum(a.rows for a in served),
+        rows=view.total(AccessState, "rows", **today) - view.total(AccessState, "rows", **unserved),
         peers=tuple(_peer(view, peer) for peer in peers),
         forks=tuple(view.forks(limit=MAX_FORK_ALARMS)),
         unwitnessed=sum(SEAL_CAUSE in one.causes for one in view.find(AgreementState, state="SUSPENDED", limit=10_000)),

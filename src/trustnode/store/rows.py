@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -17,6 +17,18 @@ from trustnode.core.lifecycle import State
 from trustnode.core.states import KINDS
 
 S = TypeVar("S", bound=State)
+Filter = Literal["is", "one of", "begins"]
+_COMPARED: Final[Mapping[Filter, str]] = {
+    "is": '"{column}" is ?',
+    "one of": '"{column}" in (select value from json_each(?))',
+    "begins": '"{column}" >= ? and "{column}" < ?',
+}
+
+
+class Begins(NamedTuple):
+    """A condition: the column begins with this text; a day, for a column that holds a time."""
+
+    text: str
 
 
 class Column(NamedTuple):
@@ -100,9 +112,15 @@ class Table(Generic[S]):
         return values
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a table lives as long as the process)
-    def count(self, filters: tuple[tuple[str, bool], ...]) -> str:
+    def count(self, filters: tuple[tuple[str, Filter], ...]) -> str:
         """The statement that counts rows; ``filters`` as for ``find``."""
         return f'select count(*) from "{self.name}"{_where(self._conditions(filters))}'
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (a table lives as long as the process)
+    def total(self, column: str, filters: tuple[tuple[str, Filter], ...]) -> str:
+        """The statement that adds up a column; ``filters`` as for ``find``."""
+        self._check(column)
+        return f'select coalesce(sum("{column}"), 0) from "{self.name}"{_where(self._conditions(filters))}'
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a table lives as long as the process)
     def place(self, columns: tuple[str, ...]) -> str:
@@ -110,12 +128,9 @@ class Table(Generic[S]):
         self._check(*columns)
         return f'update "{self.name}" set {", ".join(f"{chr(34)}{name}{chr(34)} = ?" for name in columns)} where id = ?'
 
-    def _conditions(self, filters: tuple[tuple[str, bool], ...]) -> list[str]:
+    def _conditions(self, filters: tuple[tuple[str, Filter], ...]) -> list[str]:
         self._check(*(column for column, _ in filters))
-        return [
-            f'"{column}" in (select value from json_each(?))' if many else f'"{column}" is ?'
-            for column, many in filters
-        ]
+        return [_COMPARED[how].format(column=column) for column, how in filters]
 
     def _check(self, *columns: str) -> None:
         for column in columns:
@@ -123,11 +138,11 @@ class Table(Generic[S]):
                 raise TypeError(f"{self.kind.__name__} has no column {column}")
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a table lives as long as the process)
-    def find(self, filters: tuple[tuple[str, bool], ...], order: str, *, after: bool, by_value: bool = False) -> str:
+    def find(self, filters: tuple[tuple[str, Filter], ...], order: str, *, after: bool, by_value: bool = False) -> str:
         """The statement that lists rows.
 
         Args:
-            filters: (column, whether the value is a set) for each condition, in the order of the bound values.
+            filters: (column, how it is compared) for each condition, in the order of the bound values.
             order: Column to sort by, with ``-`` before it for the largest first; ties are broken by id.
             after: Whether the page starts after a row whose id is bound twice behind the filters.
             by_value: Whether the first of these two is the value of ``order`` instead.

@@ -293,6 +293,13 @@ def _mirror(db: Database) -> None:
     db.executescript(_MIRROR)
 
 
+def _days(db: Database) -> None:
+    """What happened on one day is counted for every look at the status."""
+    db.executescript(
+        "create index access_started on access (started_at); create index agreement_start on agreement (start);"
+    )
+
+
 STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0001_log", _log),
     ("0002_messages", _messages),
@@ -300,6 +307,7 @@ STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0004_search", _search),
     ("0005_witness", _witness),
     ("0006_mirror", _mirror),
+    ("0007_days", _days),
 )
 """In order; a step that was released is never changed, a new one is added behind it."""
 
