@@ -32,6 +32,7 @@ from trustnode.app.courier import Courier
 from trustnode.app.doubts import Doubts
 from trustnode.app.expiry import Warnings
 from trustnode.app.follower import Follower
+from trustnode.app.introducing import hand_cards, introduce_forever
 from trustnode.app.keyring import KeyRing
 from trustnode.app.mirror import Mirrors
 from trustnode.app.publisher import Publisher
@@ -68,7 +69,6 @@ from trustnode.keys.cards import CARD_FILE, earlier_cards
 from trustnode.keys.files import read_secret, write_secret
 from trustnode.rpc.authentication import Trust, TrustState
 from trustnode.rpc.health import Health
-from trustnode.rpc.peer import EARLIER
 from trustnode.rpc.server import Server
 from trustnode.rpc.services import method_table
 from trustnode.store import connection
@@ -78,8 +78,8 @@ from trustnode.store.difference import Difference
 from trustnode.store.log import read_head
 from trustnode.store.unit import View
 from trustnode.store.writer import Store
-from trustnode.wire.channel import Target, VenueChannel
-from trustnode.wire.peer import Peer, Peers
+from trustnode.wire.channel import Target
+from trustnode.wire.peer import Peers
 
 if TYPE_CHECKING:
     from trustnode.web.site import Site
@@ -88,7 +88,6 @@ MASK_KEY_FILE: Final = "mask.key"
 RENEW_LOOK_S: Final = 60.0
 RESTORED_LOOK_S: Final = 5.0
 """How often a restored store asks the mirrors again."""
-APPLY_S: Final = 10.0
 SETTLE_S: Final = 5.0
 """Time in which stopped streams settle before the port closes."""
 __version__: Final = "0.1.0"
@@ -200,12 +199,6 @@ def _is_fresh(chain_pem: bytes, keys: NodeKeys, now: str) -> bool:
     """Whether a certificate is in the first half of its life and of our present authority."""
     leaf, *issuers = x509.load_pem_x509_certificates(chain_pem)
     return renewal_time(leaf) > now and keys.authority.intermediate.certificate in issuers
-
-
-def applicant(home: Path, domain: str) -> Credential | None:
-    """The certificate that another venue's card file carried for applicants; None where it carried none."""
-    chain, key = (home / "keys" / "applicant" / f"{domain}.{kind}" for kind in ("pem", "key"))
-    return Credential(read_secret(key), chain.read_bytes()) if chain.exists() and key.exists() else None
 
 
 # --- a node that does not run ----------------------------------------------------------------------------------------
@@ -339,6 +332,7 @@ class Node:
                 self._renew_certificate(),
                 self.rotation.run(),
                 self.warnings.run(),
+                introduce_forever(self.venue, self.home),
                 self._apply(),
                 self._watch_writer(),
             ):
@@ -418,30 +412,13 @@ class Node:
         pause = 0.2
         while await self.venue.store.read(is_applied(domain)):
             try:
-                await self._applied(domain, agreement)
+                await hand_cards(self.venue, self.home, domain, agreement)
             except TrustnodeError as problem:
                 log.info("application not delivered", peer=domain, reason=problem.reason, message=problem.message)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 30.0)
             else:
                 return
-
-    async def _applied(self, domain: str, agreement: Document) -> None:
-        """As a node that the other venue knows, or with the certificate that its card file carries for strangers."""
-        credential = applicant(self.home, domain)
-        peer = self.venue.peers.get(domain)
-        if credential is None:
-            await self._hand_cards(peer, agreement)
-            return
-        channel = VenueChannel(peer.channel.target, credential)
-        try:
-            await self._hand_cards(Peer(channel), agreement)
-        finally:
-            await channel.aclose()
-
-    async def _hand_cards(self, peer: Peer, agreement: Document | None) -> None:
-        *earlier, own = (card.document for card in self.venue.keyring.versions(self.venue.domain))
-        await peer.apply(own, agreement, earlier[-EARLIER:], timeout_s=APPLY_S)
 
     # --- certificate ------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,11 @@
 """Versions of cards between two venues: followed by themselves, in order, and never back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from federation.key_world import GZ, ZJ, holds, install, version
+from federation.key_world import GZ, ZJ, holds, impatient, install, version
 
 from trustnode.app import peering
 from trustnode.app.cards import CONFLICT_PREFIX, follow_cards
@@ -19,15 +19,22 @@ from trustnode.core.identity.card import CardKey
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError
 from trustnode.keys import Credential, FileSigner, root_signers, write_card
-from trustnode.testing.network import Network
+from trustnode.testing.network import Network, until
 from trustnode.wire.channel import Target, VenueChannel
 from trustnode.wire.peer import Peer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+@pytest.fixture(scope="module")
+def soon() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        impatient(patch)
+        yield
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def network(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
+async def network(soon: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
     async with Network(tmp_path_factory.mktemp("cards")) as made:
         await made.start(ZJ)
         await made.start(GZ, area="5200", subject="915200000000000001")
@@ -76,6 +83,26 @@ async def test_versions_installed_while_the_node_was_down_are_all_told(network) 
     await network.start(ZJ)
     await holds(network, GZ, card)
     assert await amendments(network, GZ, ZJ) == before + 2
+
+
+async def test_i5f_the_last_bundle_of_a_peer_that_is_away_stays_in_use_with_an_alarm(network) -> None:
+    before = network[ZJ].trust.state.bundles[GZ]
+    await network.stop(GZ)
+    await network.stop(ZJ)
+    await network.start(ZJ)
+    assert network[ZJ].trust.state.bundles[GZ].roots == before.roots != ()
+    await until(lambda: _alarmed(network[ZJ], "PEER"))
+    await network.start(GZ)
+    await until(lambda: _answers(network[ZJ], GZ))
+
+
+async def _alarmed(node, name: str) -> bool:
+    return any(alarm.name == name for alarm in node.status().alarms)
+
+
+async def _answers(node, other: str) -> bool:
+    await node.venue.peers.get(other).check_health(timeout_s=1)
+    return True
 
 
 def applicant_at(network: Network, domain: str) -> Peer:

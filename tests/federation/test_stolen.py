@@ -1,32 +1,45 @@
 """Days that go wrong: a participant's key, one certificate, a node's whole disk in other hands."""
 
+import hashlib
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from cryptography import x509
-from federation.key_world import holds, install
+from federation.key_world import holds, impatient, install, next_version
 from federation.world import DATA, HOME, World, product_text, ticket, write_tables
 
 from trustnode import aio
+from trustnode.app.submission import submit
+from trustnode.app.venue import Sender
 from trustnode.core import clock
 from trustnode.core.contract import AgreementState
-from trustnode.core.document import decode, payload_type
+from trustnode.core.document import decode, payload_type, seal
 from trustnode.core.identity import fingerprint
 from trustnode.core.participant import ParticipantKey, ParticipantState
-from trustnode.core.peering import Status
+from trustnode.core.peering import Status, StatusEvent
 from trustnode.errors import TrustnodeError
+from trustnode.keys import load_node_keys, node_credential, write_card
+from trustnode.keys.rotation import take_back
 from trustnode.testing.network import Network, until
 
+STEALABLE = ("evidence", "log", "witness", "authority")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 QUERY = "select id from t where id < 5"
 
 
+@pytest.fixture(scope="module")
+def soon() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        impatient(patch)
+        yield
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world(soon: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("stolen")
     write_tables(folder)
     async with Network(folder) as network:
@@ -168,3 +181,55 @@ async def test_an_ended_card_ends_streams_and_opens_nothing_new_until_the_next_o
 
 def _ended(node) -> bool:
     return node.venue.keyring.cards[DATA].value.expires <= node.venue.clock.now()
+
+
+async def test_after_a_stolen_disk_peers_follow_the_roots_refuse_the_thief_and_deals_go_on(world) -> None:
+    """docs/operations/stolen-disk.md, step by step."""
+    acme, bureau = world.clients["acme"], world.clients["bureau"]
+    agreement = await world.agree(acme, f"{DATA}/small", "open")
+    await agreement.sql(QUERY).to_arrow()
+    home, thief = world.folder / DATA, world.folder / "thief"
+    await world.network.stop(DATA)
+    stolen_at = clock.shift(world[HOME].venue.clock.now(), -1)
+    shutil.copytree(home, thief)
+    (thief / "root.key").unlink()
+    held = load_node_keys(thief, DATA, stolen_at)
+    credential = node_credential(thief, held, "x", stolen_at)
+    # The operator, with the root key, on a new machine: new keys, a card that lists them alone, and the node starts.
+    for kind in ("pem", "key"):
+        source = world.folder / HOME / "keys" / f"apply.{kind}"
+        target = home / "keys" / "applicant" / f"{HOME}.{kind}"
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(source, target)
+    take_back(home / "keys", STEALABLE, DATA, stolen_at, stolen_at)
+    card = next_version(home)
+    write_card(home, card)
+    node = await world.network.start(DATA)
+    await holds(world.network, HOME, card)
+    other = world[HOME].venue
+    for raw in (held.evidence.public, held.log.public, held.witness.public):
+        kid = hashlib.sha256(raw).hexdigest()
+        await until(lambda kid=kid: _holds(lambda: other.keyring.is_revoked(DATA, kid)))
+        assert raw not in [one.public for one in (node.venue.evidence, node.venue.log_key, node.venue.witness_key)]
+    # The thief: its certificate opens nothing, what it signs is nobody's word, whatever time it writes into it.
+    caller = world.caller(HOME, credential)
+    with pytest.raises(TrustnodeError) as refusal:
+        await caller.check_health(timeout_s=5)
+    assert refusal.value.reason in ("PEER_UNREACHABLE", "IDENTITY_WRONG_DOMAIN")
+    await caller.channel.aclose()
+    fields = other.fields("*", iss=DATA) | {"time": clock.shift(stolen_at, -3600)}
+    event = StatusEvent(kind="PRODUCT", subject=f"{DATA}/small", state="REVOKED", effective=stolen_at)
+    forged = seal(Status(events=(event,), **fields), held.evidence)
+    assert await refused(submit(other, Sender("PEER", DATA), forged)) == "SIGNATURE_INVALID"
+    assert await refused(bureau.search("small")) in ("PEER_UNREACHABLE", "IDENTITY_WRONG_DOMAIN")
+    # Deals go on: the agreement that was signed before, and new ones.
+    await until(lambda: _works(lambda: agreement.sql(QUERY).to_arrow()))
+    async with aio.operator(home) as operator:
+        answer = await operator.call("AdminService/InviteParticipant", name="bureau", reissue=True)
+    file = world.folder / "bureau.invite"
+    file.write_bytes(answer["invitation"])
+    await aio.join(file, fingerprint(world.card(DATA)), folder=bureau.profile.folder)
+    async with aio.connect(bureau.profile.folder) as back:
+        await world.publish(back, product_text("after", ("open",)), "after")
+    later = await world.agree(acme, f"{DATA}/after")
+    assert (await later.sql(QUERY).to_arrow()).num_rows == 5

@@ -92,14 +92,14 @@ def test_a_key_is_never_overwritten(tmp_path):
     assert (tmp_path / "a.key").read_bytes() == b"one"
 
 
-def test_a_key_open_to_others_is_refused_with_what_to_do(home):
+def test_i15_a_key_open_to_others_is_refused_with_what_to_do(home):
     (home / "keys/log.key").chmod(0o640)
     refusal = refused(load_node_keys, home, DOMAIN, NOW)
     assert refusal.reason == "CONFIG_INVALID"
     assert "chmod 600" in refusal.next_step
 
 
-def test_a_key_of_another_certificate_is_refused(home):
+def test_i15_a_key_of_another_certificate_is_refused(home):
     (home / "keys/node.key").replace(home / "keys/intermediate.key")
     assert "do not belong together" in refused(load_node_keys, home, DOMAIN, NOW).message
 

@@ -102,7 +102,7 @@ def test_i7_identity_is_the_uri_whatever_else_the_certificate_says():
 @pytest.mark.parametrize(
     "bundles", [{}, {"venue-a.example": Bundle("venue-a.example", 1, ())}], ids=["unknown", "empty"]
 )
-def test_a_domain_without_roots_is_trusted_for_nothing(bundles):
+def test_i5a_a_domain_without_roots_is_trusted_for_nothing(bundles):
     assert refusal(A.node().chain_pem, bundles) == "IDENTITY_UNKNOWN"
 
 
@@ -196,7 +196,7 @@ def test_only_participants_have_a_participant():
 # --- deny list ------------------------------------------------------------------------------------------------------
 
 
-def test_the_deny_list_knows_name_participant_serial_and_key():
+def test_i8_the_deny_list_knows_name_participant_serial_and_key():
     caller = check(A.leaf(Leaf(uris=("spiffe://venue-a.example/participant/acme/notebook",))).chain_pem).caller
     assert not DenyList().denies(caller)
     assert not DenyList(spiffe_ids=frozenset({""})).denies(check(A.node().chain_pem).caller)
@@ -220,17 +220,17 @@ def x5c(certificate: x509.Certificate) -> str:
     return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
 
 
-def test_an_empty_bundle_is_a_bundle_that_trusts_nothing():
+def test_i5a_an_empty_bundle_is_a_bundle_that_trusts_nothing():
     assert import_bundle("venue-a.example", 1, [], NOW).roots == ()
 
 
-def test_an_ended_root_is_left_out_and_a_valid_one_kept():
+def test_i5c_an_ended_root_is_left_out_and_a_valid_one_kept():
     old = make_root("venue-a.example", clock.shift(NOW, -86400 * 600))
     both = import_bundle("venue-a.example", 2, [x5c(old.certificate), x5c(A.root.certificate)], NOW)
     assert both.roots == (A.root.certificate,)
 
 
-def test_a_leaf_is_no_root():
+def test_i5c_a_leaf_is_no_root():
     assert bundle_refusal([x5c(A.node().leaf)]) == "FIELD_FORMAT"
 
 
@@ -239,19 +239,19 @@ def test_an_intermediate_is_no_root_because_it_does_not_sign_itself():
 
 
 @pytest.mark.parametrize("text", ["", "not base64!", "AAAA"])
-def test_garbage_is_no_root(text):
+def test_i5c_garbage_is_no_root(text):
     assert bundle_refusal([text]) == "FIELD_FORMAT"
 
 
-def test_a_root_that_names_another_domain_is_refused():
+def test_i5h_a_root_that_names_another_domain_is_refused():
     assert bundle_refusal([x5c(B.root.certificate)]) == "FIELD_FORMAT"
 
 
-def test_more_than_eight_roots_are_refused():
+def test_i5d_more_than_eight_roots_are_refused():
     assert bundle_refusal([x5c(A.root.certificate)] * 9) == "FIELD_TOO_LONG"
 
 
-def test_a_root_that_repeats_the_name_and_key_of_another_domains_root_is_refused():
+def test_i5g_a_root_that_repeats_the_name_and_key_of_another_domains_root_is_refused():
     # The key identifier is the hash of the key, so only the same key can repeat it; without a URI it fits any domain.
     shared = make_root("venue-a.example", NOW)
     plain = without_uri(shared, "venue-a.example root")
@@ -260,7 +260,7 @@ def test_a_root_that_repeats_the_name_and_key_of_another_domains_root_is_refused
     assert import_bundle("venue-a.example", 2, [x5c(plain)], NOW, [first]).roots
 
 
-def test_a_root_whose_key_identifier_was_chosen_is_refused():
+def test_i5g_a_root_whose_key_identifier_was_chosen_is_refused():
     shared = make_root("venue-c.example", NOW)
     victim = x509.SubjectKeyIdentifier.from_public_key(A.root.key.public_key())
     assert (
@@ -292,7 +292,7 @@ def jwks(**changes) -> bytes:
     return json.dumps(value).encode()
 
 
-def test_of_a_jwks_bundle_the_first_certificate_of_each_usable_element_counts():
+def test_i5a_i5c_of_a_jwks_bundle_the_first_certificate_of_each_usable_element_counts():
     keys = [
         {"use": "x509-svid", "kty": "EC", "x5c": ["AAAA", "BBBB"]},
         {"use": "jwt-svid", "kty": "EC", "x5c": ["CCCC"]},
@@ -306,13 +306,13 @@ def test_of_a_jwks_bundle_the_first_certificate_of_each_usable_element_counts():
 
 
 @pytest.mark.parametrize("sequence", [None, -1, 2**63, 1.5, "3", True])
-def test_a_jwks_sequence_that_cannot_grow_is_refused(sequence):
+def test_i5b_a_jwks_sequence_that_cannot_grow_is_refused(sequence):
     with pytest.raises(TrustnodeError) as caught:
         parse_jwks(jwks(spiffe_sequence=sequence))
     assert caught.value.reason == "FIELD_FORMAT"
 
 
-def test_a_jwks_sequence_does_not_go_back():
+def test_i5b_a_jwks_sequence_does_not_go_back():
     assert parse_jwks(jwks(), 3)[0] == 3
     with pytest.raises(TrustnodeError) as caught:
         parse_jwks(jwks(), 4)
@@ -331,7 +331,7 @@ def test_a_jwks_sequence_does_not_go_back():
     ],
     ids=["duplicate keys", "deep nesting", "not UTF-8", "a list", "no keys", "too long"],
 )
-def test_a_hostile_jwks_is_a_refusal(body, reason):
+def test_i5c_i5d_a_hostile_jwks_is_a_refusal(body, reason):
     with pytest.raises(TrustnodeError) as caught:
         parse_jwks(body)
     assert caught.value.reason == reason

@@ -21,7 +21,7 @@ from trustnode.core.identity import (
     vouched_over,
     witness_name,
 )
-from trustnode.core.identity.card import CardKey, RootKeys
+from trustnode.core.identity.card import CardBundle, CardKey, RootKeys
 from trustnode.errors import TrustnodeError
 from trustnode.keys import Custody, FileSigner, NodeKeys, issue_card
 from trustnode.keys.rotation import Staged
@@ -235,3 +235,22 @@ def test_names_follow_from_the_domain():
         "zj.example/witness",
         "node.zj.example",
     )
+
+
+def test_i5b_a_bundle_in_a_card_never_goes_back_and_the_stored_one_stays(keys):
+    first = accept_card(make(keys, None, ROOT, bundle=CardBundle(7, (keys.authority.x5c,))), None, "zj.example", NOW)
+    lower = {"version": 2, "previous": first.digest, "bundle": CardBundle(6, (keys.authority.x5c,))}
+    assert refused(accept_card, make(keys, first, ROOT, **lower), first, "zj.example", NOW) == "CARD_ROLLBACK"
+    for sequence in (-1, 2**63, 1.5, "7"):
+        card = make(keys, first, ROOT, **{**lower, "bundle": CardBundle(sequence, (keys.authority.x5c,))})
+        assert refused(accept_card, card, first, "zj.example", NOW) in ("MESSAGE_UNPARSABLE", "TIME_SKEW")
+    assert bundle_of(first.value, NOW).sequence == 7
+
+
+def test_i5a_a_card_without_roots_trusts_nobody_and_is_no_error(keys):
+    empty = accept_card(make(keys, None, ROOT, bundle=CardBundle(1, ())), None, "zj.example", NOW)
+    assert bundle_of(empty.value, NOW).roots == ()
+
+
+def test_i5h_a_card_is_taken_only_for_the_domain_it_was_asked_for(keys):
+    assert refused(accept_card, make(keys), None, "gz.example", NOW) == "IDENTITY_WRONG_DOMAIN"

@@ -24,6 +24,7 @@ from trustnode.store.unit import FeedLine, View
 from trustnode.v1 import access_pb2
 from trustnode.v1 import peer_service_pb2 as pb
 from trustnode.wire.convert import document_from_proto, document_to_proto, documents_from_proto, ticket_from_bytes
+from trustnode.wire.peer import EARLIER_CARDS
 
 SERVICE: Final = "/trustnode.v1.PeerService/"
 LANES: Final = {pb.LANE_CONTROL: "CONTROL", pb.LANE_CATALOG: "CATALOG"}
@@ -33,8 +34,6 @@ LINES: Final = 64
 """Feed lines in one answer."""
 ANSWER_BYTES: Final = 1024 * 1024
 """Documents in one answer; a single line may pass it."""
-EARLIER: Final = 16
-"""Versions of a card that one call may bring before the newest."""
 NONCE_BYTES: Final = range(8, 33)
 
 
@@ -101,7 +100,7 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
 
 
 async def _applied(venue: Venue, call: Call, request: pb.ApplyPeeringRequest) -> pb.ApplyPeeringResponse:
-    versions = in_order([document_from_proto(one) for one in (*request.earlier_cards[:EARLIER], request.card)])
+    versions = in_order([document_from_proto(one) for one in (*request.earlier_cards[:EARLIER_CARDS], request.card)])
     # An applicant shows the certificate that our own card file carries; for whom it speaks, the card says.
     card = versions[-1]
     domain = decode(card, Card).trust_domain if call.audience == "APPLICANT" else call.caller.trust_domain

@@ -34,6 +34,8 @@ from trustnode.wire.convert import (
 M = TypeVar("M", bound=Message)
 LaneName = Literal["CONTROL", "CATALOG"]
 SERVICE: Final = "/trustnode.v1.PeerService/"
+EARLIER_CARDS: Final = 16
+"""Versions of a card that one call may bring before the newest."""
 HEALTH: Final = "/grpc.health.v1.Health/Check"
 MAX_PART_BYTES: Final = 128 * 1024 * 1024
 """A peer's part of a bundle, which is held in memory."""

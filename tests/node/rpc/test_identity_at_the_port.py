@@ -10,6 +10,7 @@ from trustnode.core.identity import Bundle, DenyList
 from trustnode.errors import REASONS
 from trustnode.keys import Credential
 from trustnode.rpc.authentication import Authenticator
+from trustnode.rpc.server import ServerCertificates
 from trustnode.testing.certificates import WRONG_PROFILES, Leaf, wrong_names
 from trustnode.v1 import document_pb2
 from trustnode.wire.convert import error_from_rpc
@@ -200,7 +201,7 @@ async def test_i4a_a_certificate_that_ends_on_an_open_connection_ends_the_identi
 
 
 @pytest.mark.parametrize("gone", ["removed", "emptied"])
-async def test_a_domain_that_is_no_longer_trusted_is_refused_on_its_open_connection(world, call, refusal, gone):
+async def test_i5a_i10_a_domain_that_is_no_longer_trusted_is_refused_on_its_open_connection(world, call, refusal, gone):
     async with world.channel(world.a.node()) as channel:
         assert (await call(channel, "Who"))["kind"] == "PEER"
         bundles = {name: bundle for name, bundle in world.state.bundles.items() if name != "venue-a.example"}
@@ -223,7 +224,7 @@ async def test_new_roots_and_a_new_certificate_hold_from_the_next_handshake_on(w
         assert (await call(channel, "Who"))["kind"] == "PEER"
 
 
-async def test_certificates_change_under_load_without_a_failed_call(world, call):
+async def test_i6a_certificates_change_under_load_without_a_failed_call(world, call):
     async def caller() -> int:
         done = 0
         for _ in range(10):
@@ -242,7 +243,7 @@ async def test_certificates_change_under_load_without_a_failed_call(world, call)
 
 
 @pytest.mark.parametrize("what", ["spiffe_ids", "serials", "spki"])
-async def test_the_deny_list_holds_on_open_connections(world, call, refusal, what):
+async def test_i8_i10_the_deny_list_holds_on_open_connections(world, call, refusal, what):
     leaf = world.a.node()
     async with world.channel(leaf) as channel:
         await call(channel, "Who")
@@ -402,3 +403,24 @@ async def test_i12_two_channels_with_different_identities_share_no_connection(wo
         whos = await asyncio.gather(*(call(channel, "Who") for channel in (one, two, one, two)))
     assert [who["kind"] for who in whos] == ["PEER", "CLIENT", "PEER", "CLIENT"]
     assert json.dumps(whos[0]) == json.dumps(whos[2])
+
+
+async def test_i6c_a_certificate_that_cannot_be_used_leaves_the_old_one_in_place(world, call):
+    async with world.channel(world.a.node()) as channel:
+        await call(channel, "Who")
+    world.server.replace_credential(Credential(b"no key", b"no chain"))
+    for _ in range(3):
+        async with world.channel(world.a.node()) as channel:
+            assert (await call(channel, "Who"))["kind"] == "PEER"
+    world.server.replace_credential(world.b.node("2"))
+    async with world.channel(world.a.node()) as channel:
+        assert (await call(channel, "Who"))["kind"] == "PEER"
+
+
+def test_i6c_what_a_handshake_asks_for_neither_waits_nor_raises(world):
+    certificates = ServerCertificates(world.b.node(), world.trust.roots_pem)
+    assert certificates._fetch() is None
+    certificates.replace(world.b.node("2"), world.trust.roots_pem)
+    certificates.replace(world.b.node("3"), world.trust.roots_pem)
+    assert certificates._fetch() is not None
+    assert [certificates._fetch() for _ in range(100)] == [None] * 100
