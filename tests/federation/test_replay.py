@@ -48,7 +48,7 @@ async def deal_of_everything(world: Any) -> None:
         await far.negotiate(f"{DATA}/small", offer="open", purpose="marketing")
 
 
-async def test_l11_every_state_and_counter_of_every_node_is_told_by_its_log(world) -> None:
+async def test_every_state_and_counter_of_every_node_is_told_by_its_log(world) -> None:
     await deal_of_everything(world)
     kinds, counted = set(), 0
     for domain in (DATA, HOME, FAR, NATION):

@@ -64,3 +64,25 @@ def test_every_kind_has_its_empty_row():
     for kind, state in KINDS.items():
         row = carried.empty_columns(state)
         assert msgspec.convert(dict(row), kind) == kind(**row)
+
+
+SHOWN = {
+    "negotiation": "state causes document product listing offer offer_name provider consumer provider_node consumer_node "
+    "purpose number proposed_by agreement waits_for lapses_at",
+    "agreement": "state causes document negotiation product product_id provider consumer provider_node consumer_node "
+    "offer_name purpose start end policy ending_signed_by",
+    "grant": "state causes document agreement holder provider_node not_before not_after",
+    "access": "state causes document agreement product consumer consumer_node provider_node purpose grade plan_commitment "
+    "stream_salt frames rows bytes stream_commitment receipt carrier_ack participant_ack cause cost_fen resumes "
+    "started_at ended_at",
+}
+"""What a bundle shows to the other party and to strangers, column by column. Each was looked at: it stands in a document
+that both parties have, or was sent to the other one. A new column belongs here only after the same question."""
+
+
+def test_a_bundle_shows_no_column_that_nobody_has_looked_at():
+    shown = {kind for kind, chain in carried.CHAINS.items() if chain.kind in ("agreement", "negotiation")}
+    assert shown == set(SHOWN)
+    for kind, columns in SHOWN.items():
+        assert set(carried.carried(kind)) == set(columns.split())
+    assert not any("binding" in carried.carried(kind) for kind in shown)
