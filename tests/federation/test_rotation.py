@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -15,7 +16,8 @@ from trustnode.app import evidence
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender
 from trustnode.core import clock
-from trustnode.core.document import Signer, seal
+from trustnode.core.document import Signer, decode, seal
+from trustnode.core.evidence.bundle import pack, unpack
 from trustnode.core.evidence.checkpoint import open_checkpoint
 from trustnode.core.evidence.note import ED25519, VerifierKey
 from trustnode.core.evidence.report import Report
@@ -141,9 +143,16 @@ async def read_anew(world: World, agreement: str) -> None:
         assert (await found.sql(QUERY).to_arrow()).num_rows == 5
 
 
-async def bundle_of(world: World, agreement: str) -> Report:
+async def bundle_bytes(world: World, agreement: str) -> bytes:
     node = world[DATA]
-    data = await evidence.bundle(node.venue, node.publisher, Sender("OPERATOR", DATA), agreement)
+    return await evidence.bundle(node.venue, node.publisher, Sender("OPERATOR", DATA), agreement)
+
+
+async def bundle_of(world: World, agreement: str) -> Report:
+    return judged(world, await bundle_bytes(world, agreement))
+
+
+def judged(world: World, data: bytes) -> Report:
     anchors = {domain: fingerprint(world[domain].venue.keyring.versions(domain)[0].document) for domain in (HOME, DATA)}
     return verify_bundle(data, anchors=anchors)
 
@@ -216,8 +225,12 @@ async def test_a_signature_by_a_revoked_key_after_invalid_from_is_refused_whatev
     node, other = world[DATA], world[HOME]
     agreement = await world.agree(world.clients["acme"], f"{DATA}/small")
     await agreement.sql(QUERY).to_arrow()
+    # What witnesses had not seen by then would be the thief's word too: revoke when they have.
+    await until(lambda: _sealed(world, agreement.id))
+    before = await bundle_bytes(world, agreement.id)
+    assert wrong(judged(world, before)) == []
     stolen, now = node.venue.evidence, node.venue.clock.now()
-    take_back(node.home / "keys", ["evidence"], DATA, now, now)
+    take_back(node.home / "keys", ["evidence", "log"], DATA, now, now)
     await holds(world.network, HOME, await install(node))
     kid = hashlib.sha256(stolen.public).hexdigest()
     await until(lambda: _is(lambda: other.venue.keyring.is_revoked(DATA, kid)))
@@ -228,7 +241,19 @@ async def test_a_signature_by_a_revoked_key_after_invalid_from_is_refused_whatev
     await world.network.start(HOME)
     assert (await by_thief(world, stolen, clock.shift(now, -86400))).reason == "SIGNATURE_INVALID"
     await until(lambda: _answers(node, HOME))
-    assert wrong(await bundle_of(world, agreement.id)) == []
+    after = await bundle_bytes(world, agreement.id)
+    assert wrong(judged(world, after)) == []
+    told = unpack(after).parts[DATA].status
+    assert [event.kind for one in told for event in decode(one, Status).events] == ["KEY_REVOKED", "KEY_REVOKED"]
+    # Signed by the stolen log key alone: what was in order before the notice is so no more.
+    old = unpack(before)
+    parts = {**old.parts, DATA: replace(old.parts[DATA], status=told)}
+    stale = pack(replace(old, cards=unpack(after).cards, parts=parts))
+    assert f"the newest checkpoint of {DATA} is signed by a log key that was revoked" in wrong(judged(world, stale))
+
+
+async def _sealed(world: World, agreement: str) -> bool:
+    return (await bundle_of(world, agreement)).findings == ()
 
 
 async def _answers(node: Node, other: str) -> bool:

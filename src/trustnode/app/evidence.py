@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from trustnode.app import reading, sealed_part, sealing
 from trustnode.app.agreement import parties_only
+from trustnode.app.participant import EVERYBODY
 from trustnode.app.publisher import Published, Publisher
 from trustnode.app.venue import Sender, Venue, log
 from trustnode.core.access import AccessRequest
@@ -397,8 +398,8 @@ def _notices(view: View, venue: Venue, found: _Gathered) -> Iterator[Document]:
     subjects = {decode(one, ParticipantKey).participant for one in found.of_type("participant-key")}
     subjects = {one for one in subjects if domain_of(one) == venue.domain} | _kids(venue, found)
     told_already: dict[str, Document] = {}
-    for peering in view.find(PeeringState):
-        for line in view.feed("CONTROL", peering.id, 0, MAX_NOTICES):
+    for audience in (EVERYBODY, *(peering.id for peering in view.find(PeeringState))):
+        for line in view.feed("CONTROL", audience, 0, MAX_NOTICES):
             for document in line.documents:
                 if document.name == "status" and _concerns(document, venue.domain, subjects):
                     told_already[document.digest] = document
@@ -408,9 +409,8 @@ def _notices(view: View, venue: Venue, found: _Gathered) -> Iterator[Document]:
 def _kids(venue: Venue, found: _Gathered) -> set[str]:
     """Ids of the keys that this venue vouches for here."""
     keys = (decode(one, ParticipantKey) for one in found.of_type("participant-key"))
-    held = venue.keyring.cards.get(venue.domain)
     raw = [key.public for key in keys if key.iss == venue.domain]
-    raw += [key.public for key in held.value.keys] if held else []
+    raw += [key.public for card in venue.keyring.versions(venue.domain) for key in card.value.keys]
     return {hashlib.sha256(bytes.fromhex(one)).hexdigest() for one in raw}
 
 

@@ -333,14 +333,15 @@ class Case:
         return verified
 
     def is_revoked(self, document: Document) -> bool:
-        """Whether a venue's key that signed a key document was revoked by the time the agreement was sealed.
+        """Whether every key of a venue that signed a key document was revoked by the time the agreement was sealed.
 
-        When the key document itself was sealed is not in the file: no later than the agreement, which names it.
+        When the key document itself was sealed is not in the file: no later than the agreement, which names it. A venue
+        whose key was stolen signs the documents of its participants again, with the next one.
         """
         owner = decode(document, ParticipantKey).iss
         kids = {one.keyid for one in document.signatures}
-        ended = [key.revoked_from for key in self.book(owner, "evidence") if key.kid in kids and key.revoked_from]
-        return any(end <= self.sealed_at for end in ended)
+        ends = [key.revoked_from for key in self.book(owner, "evidence") if key.kid in kids]
+        return bool(ends) and all(end and end <= self.sealed_at for end in ends)
 
     def _check_published(self, kid: str, document: Document) -> None:
         """The entry that published a key precedes the entry of what the key signed, in the issuer's log (1.4)."""

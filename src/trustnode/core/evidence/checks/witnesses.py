@@ -16,7 +16,7 @@ from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, l
 from trustnode.core.evidence.quorum import WitnessPolicy, parse_policy
 from trustnode.core.evidence.sealing import sealed_text
 from trustnode.core.identity import log_origin, witness_name
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 
 MAX_POLICIES: Final = 32
 
@@ -45,7 +45,21 @@ def _newest(case: Case, domain: str, part: Part) -> Cosigned | None:
         return None
     if len(notes) > 1:
         raise error("VERIFICATION_FAILED", f"the proofs of {domain} are over several checkpoints")
-    return _opened(case, domain, notes.pop())
+    (note,) = notes
+    _check_log_key(case, domain, note)
+    return _opened(case, domain, note)
+
+
+def _check_log_key(case: Case, domain: str, note: bytes) -> None:
+    """The newest checkpoint is not the word of a log key that its venue took back: a thief may sign any other log."""
+    keys = case.book(domain, "log")
+    standing = [VerifierKey(log_origin(domain), ED25519, key.raw) for key in keys if not key.revoked_from]
+    if len(standing) == len(keys):
+        return
+    try:
+        open_checkpoint(note, standing, extensions=False)
+    except TrustnodeError:
+        case.find("INVALID", f"the newest checkpoint of {domain} is signed by a log key that was revoked")
 
 
 def _opened(case: Case, domain: str, note: bytes) -> Cosigned:
