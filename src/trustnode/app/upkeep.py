@@ -22,6 +22,8 @@ PAUSE_S: Final = 0.05
 """Rest between two chunks of the audit: it takes about a tenth of one core."""
 AUDIT_CHUNK: Final = 128
 """Entries, or documents, read at a time: about 5 ms."""
+FIRST_AUDIT_S: Final = 60.0
+"""An audit begins so long after the start: a node that was halted for a difference and started again finds it again."""
 FORGET_EVERY_S: Final = 3600.0
 FORGET_AT_ONCE: Final = 1000
 NEXT_STEP: Final = "Keep the files as they are; then: trustnode store check, and restore a backup or recover the log."
@@ -83,9 +85,11 @@ class Upkeep:
             await asyncio.sleep(FORGET_EVERY_S)
 
     async def _audit_forever(self) -> None:
+        pause = min(FIRST_AUDIT_S, self._audit_s)
         while True:
-            await asyncio.sleep(self._audit_s)
+            await asyncio.sleep(pause)
             await self.audit()
+            pause = self._audit_s
 
     def _rest(self) -> None:
         if self._stopped.wait(PAUSE_S):

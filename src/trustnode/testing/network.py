@@ -58,7 +58,9 @@ class Network:
                 listen=listen,
             )  # fmt: skip
         exits = contextlib.AsyncExitStack()
-        settings = {"node.drain_s": 0, "log.requests": False, "disk.reserve_mb": 0, **flags}
+        settings = {
+            "node.drain_s": 0, "log.requests": False, "disk.reserve_mb": 0, "store.audit_hours": 0, **flags,
+        }  # fmt: skip
         running = composition.running(home, environ={}, flags=settings, time=self._clock)
         self.nodes[domain] = await exits.enter_async_context(running)
         self._running[domain] = exits
