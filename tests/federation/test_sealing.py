@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 import pytest_asyncio
+from federation.key_world import holds, install
 from federation.test_rotation import rotate
 from federation.world import DATA, HOME, World, product_text, write_tables
 
@@ -17,14 +19,18 @@ import trustnode as tn
 from trustnode.app import contract, cosigning, courier, evidence, quorums, sealed_part, sealing, status
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender
+from trustnode.core import clock
 from trustnode.core.contract import Agreement, AgreementState
 from trustnode.core.document import Document, cosign, decode, seal
+from trustnode.core.evidence import bundle
 from trustnode.core.evidence.entry import parse_statement
 from trustnode.core.evidence.quorum import parse_policy
 from trustnode.core.evidence.report import Report
 from trustnode.core.evidence.verify import verify_bundle
 from trustnode.core.identity import fingerprint
+from trustnode.core.peering import Status
 from trustnode.errors import error
+from trustnode.keys.rotation import take_back
 from trustnode.node import Node
 from trustnode.testing.network import Network, until
 
@@ -261,6 +267,32 @@ async def test_a_bundle_over_replaced_keys_shows_when_each_was_published(world):
     report = await bundle_of(world, agreement.id)
     assert (before.verdict, report.verdict) == ("VERIFIED", "VERIFIED"), report.findings
     assert report.counts.receipts == 2
+
+
+async def test_a_bundle_holds_the_notice_that_took_a_key_back_and_what_was_sealed_before_still_counts(world):
+    node = world[DATA]
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/small", "open")
+    await agreement.sql(QUERY).to_arrow()
+    assert (await bundle_of(world, agreement.id)).verdict == "VERIFIED"
+    stolen, now = node.venue.evidence, clock.shift(node.venue.clock.now(), 1)
+    await until(lambda: past(node, now))
+    take_back(node.home / "keys", ["evidence"], DATA, now, now)
+    await holds(world.network, HOME, await install(node))
+    kid = hashlib.sha256(stolen.public).hexdigest()
+
+    async def told() -> bool:
+        data = await evidence.bundle(node.venue, node.publisher, Sender("OPERATOR", DATA), agreement.id)
+        notices = [decode(one, Status) for one in bundle.unpack(data).parts[DATA].status]
+        return kid in {event.subject for one in notices for event in one.events}
+
+    await until(told)
+    await agreement.sql(QUERY).to_arrow()
+    report = await bundle_of(world, agreement.id)
+    assert (report.verdict, report.counts.receipts) == ("VERIFIED", 2), report.findings
+
+
+async def past(node: Node, time: str) -> bool:
+    return node.venue.clock.now() > time
 
 
 async def test_l15a_a_bundle_with_an_erased_statement_still_verifies(world):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -32,7 +32,7 @@ from trustnode.core.evidence.head import ChainHead
 from trustnode.core.evidence.proof import TlogProof
 from trustnode.core.evidence.story import Told, told
 from trustnode.core.identity import Card, check_card
-from trustnode.core.participant import ParticipantKey, ParticipantState, domain_of
+from trustnode.core.participant import ParticipantKey, ParticipantState
 from trustnode.core.peering import PeeringState, Status
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.log import LogEntry
@@ -215,9 +215,11 @@ def _take(view: View, venue: Venue, state: AgreementState, published: Published)
     part = Part(
         chain=tuple(_line(one) for one in shown),
         proofs=_proofs(view, shown, [one.index for one in told], size, note),
-        seals=sealed_part.seals(view, policy, [one.index for one in shown], size, venue.domain, cards),
+        seals=sealed_part.seals(
+            view, policy, [one.index for one in shown], [one.index for one in told], size, venue.domain, cards
+        ),
         published=tuple(told),
-        status=tuple(_notices(view, venue, gathered)),
+        status=tuple(_notices(view, gathered)),
     )
     last = entries[-1] if entries else None
     return _Taken(contents, part, ChainEnd(last.seq, last.data) if last else ChainEnd())
@@ -393,30 +395,28 @@ def _add_cards(view: View, venue: Venue, found: _Gathered, nodes: Iterable[str])
             found.add_cards(card.document)
 
 
-def _notices(view: View, venue: Venue, found: _Gathered) -> Iterator[Document]:
-    """Our own notices about whom this agreement concerns, in the order of their digests."""
-    subjects = {decode(one, ParticipantKey).participant for one in found.of_type("participant-key")}
-    subjects = {one for one in subjects if domain_of(one) == venue.domain} | _kids(venue, found)
+def _notices(view: View, found: _Gathered) -> Iterator[Document]:
+    """Notices about the keys and participants that are met here, in the order of their digests.
+
+    Ours, and those of other venues that came here and travel on: a witness may have taken a key back, too.
+    """
+    keys = [decode(one, ParticipantKey) for one in found.of_type("participant-key")]
+    raw = [key.public for key in keys]
+    raw += [key.public for one in found.cards.values() for card in one.values() for key in decode(card, Card).keys]
+    subjects = {key.participant for key in keys} | {hashlib.sha256(bytes.fromhex(one)).hexdigest() for one in raw}
     told_already: dict[str, Document] = {}
     for audience in (EVERYBODY, *(peering.id for peering in view.find(PeeringState))):
         for line in view.feed("CONTROL", audience, 0, MAX_NOTICES):
             for document in line.documents:
-                if document.name == "status" and _concerns(document, venue.domain, subjects):
+                if document.name == "status" and _concerns(document, found.cards.keys(), subjects):
                     told_already[document.digest] = document
     yield from (told_already[digest] for digest in sorted(told_already))
 
 
-def _kids(venue: Venue, found: _Gathered) -> set[str]:
-    """Ids of the keys that this venue vouches for here."""
-    keys = (decode(one, ParticipantKey) for one in found.of_type("participant-key"))
-    raw = [key.public for key in keys if key.iss == venue.domain]
-    raw += [key.public for card in venue.keyring.versions(venue.domain) for key in card.value.keys]
-    return {hashlib.sha256(bytes.fromhex(one)).hexdigest() for one in raw}
-
-
-def _concerns(document: Document, domain: str, subjects: set[str]) -> bool:
+def _concerns(document: Document, known: Collection[str], subjects: set[str]) -> bool:
+    """Whether a notice is about one of them, and whoever signed it has a card here."""
     value = decode(document, Status)
-    return value.iss == domain and any(event.subject in subjects for event in value.events)
+    return value.iss in known and any(event.subject in subjects for event in value.events)
 
 
 # --- the story ------------------------------------------------------------------------------------------------------

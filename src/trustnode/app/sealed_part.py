@@ -7,6 +7,7 @@ others: documents and chains (``evidence``), what a seal is (``sealing``). Sourc
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -98,15 +99,17 @@ def known_lines(note: bytes, domain: str, cards: Cards) -> bytes:
 
 
 def seals(
-    view: View, policy: WitnessPolicy | None, indexes: Sequence[int], newest: int, domain: str, cards: Cards
-) -> dict[int, TlogProof]:
-    """Query: proofs under earlier heads, which show when the entries of a chain were sealed."""
+    view: View, policy: WitnessPolicy | None, indexes: Sequence[int], alone: Sequence[int], newest: int, domain: str,
+    cards: Cards,
+) -> dict[int, TlogProof]:  # fmt: skip
+    """Query: proofs under earlier heads, which show when the entries of a chain, and others alone, were sealed."""
     if policy is None or not policy.asks:
         return {}
     found = sealing.seals(view, policy, indexes, newest)
     step = 1 + len(found) // MAX_SEALS
     made: dict[int, TlogProof] = {}
-    for index, head in (*found[:1], *found[1::step]):
+    others = [(index, head) for one in alone for index, head in sealing.seals(view, policy, [one], newest)]
+    for index, head in (*found[:1], *found[1::step], *others):
         path = view.evidence.inclusions([index], head.size)[index]
         made[index] = TlogProof(index, tuple(path), known_lines(head.note, domain, cards))
     return made
@@ -118,19 +121,31 @@ def seals(
 def publications(
     view: View, domain: str, value: Agreement, cards: Cards, documents: Mapping[str, Document], size: int
 ) -> list[Publication]:
-    """Query: our entries that published cards and key documents which the agreement does not name."""
+    """Query: our entries that published cards and key documents which the agreement does not name.
+
+    And key documents that a key signed which our card no longer lists: it may have been taken back since.
+    """
     named = {value.provider.key_sha256, value.consumer.key_sha256, *value.cards}
     own = cards.get(domain, {})
     agreed = max((version for version, card in own.items() if card.digest in named), default=1)
     wanted = {card.digest for version, card in own.items() if version > agreed}
     chains = [("node", domain)] if wanted else []
+    current = {hashlib.sha256(raw).hexdigest() for raw in _evidence_keys(own)}
     for digest, document in documents.items():
         participant = decode(document, ParticipantKey).participant if document.name == "participant-key" else ""
-        if participant and domain_of(participant) == domain and digest not in named:
+        replaced = not current & {one.keyid for one in document.signatures}
+        if participant and domain_of(participant) == domain and (replaced or digest not in named):
             wanted.add(digest)
             chains.append(("participant", participant))
     found = {one.index: one for kind, name in dict.fromkeys(chains) for one in _told(view, kind, name, wanted, size)}
     return [found[index] for index in sorted(found)]
+
+
+def _evidence_keys(versions: Mapping[int, Document]) -> Iterator[bytes]:
+    """Keys with which a venue may sign now. What others signed is shown with the entry that published it."""
+    if versions:
+        newest = decode(versions[max(versions)], Card)
+        yield from (bytes.fromhex(key.public) for key in newest.keys if key.use == "evidence")
 
 
 def _told(view: View, kind: str, name: str, wanted: set[str], size: int) -> Iterator[Publication]:

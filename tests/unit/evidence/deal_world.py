@@ -110,6 +110,8 @@ class Log:
         self.points: list[tuple[int, bytes]] = []
         """Checkpoints that were cosigned on the way: size, note."""
         self.published: list[Publication] = []
+        self.alone: tuple[int, int, float] | None = None
+        """An entry of another chain that is sealed by itself: index, size of the head, seconds."""
 
     def publish(self, kind: str, name: str, event: str, time: str, *digests: str) -> None:
         """Log that a card or a key document became known."""
@@ -148,8 +150,8 @@ class Log:
         """Have the log cosigned as it is now."""
         self.points.append((len(self.leaves), self.checkpoint(*witnesses, seconds=seconds)))
 
-    def checkpoint(self, *witnesses: Venue, seconds: float = 600) -> bytes:
-        head = TileEdges().grow([tree.leaf_hash(leaf) for leaf in self.leaves]).head
+    def checkpoint(self, *witnesses: Venue, seconds: float = 600, size: int | None = None) -> bytes:
+        head = TileEdges().grow([tree.leaf_hash(leaf) for leaf in self.leaves[:size]]).head
         point = Checkpoint(log_origin(self.venue.domain), head.size, head.root)
         note = sign_checkpoint(point, self.venue.log_key.public, self.venue.log_key.sign)
         at = clock.to_ms(START) // 1000 + int(seconds)
@@ -168,6 +170,11 @@ class Log:
             last = max(line.index for line in lines if line.index < covered)
             if last not in seals:
                 seals |= self.prove([last], covered, earlier)
+        if self.alone:
+            index, covered, seconds = self.alone
+            seals |= self.prove(
+                [index], covered, self.checkpoint(*deal.cosigners(self.venue), seconds=seconds, size=covered)
+            )
         root = TileEdges().grow([tree.leaf_hash(leaf) for leaf in self.leaves]).head.root
         end = self.ends["agreement", deal.contract]
         fields = {

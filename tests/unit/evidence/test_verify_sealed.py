@@ -328,3 +328,38 @@ def test_the_note_in_a_seal_is_smaller_than_the_newest():
 
     newest = size(part.proofs[min(part.proofs)].checkpoint)
     assert [size(one.checkpoint) < newest for _, one in sorted(part.seals.items())] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    "invalid_from, published, expected",
+    [(15, False, {(6, "INVALID")}), (15, True, set()), (25, False, set())],
+    ids=["before the seal", "before the seal, published before", "after the seal"],
+)
+def test_a_key_document_counts_for_what_its_venue_had_published_before_the_key_was_revoked(
+    invalid_from, published, expected
+):
+    """The venue's key was stolen between enrolment and agreement; the enrolment is sealed, or nobody can know."""
+    deal = Publishing() if published else Deal(quorum=True, reads=(), ack=False)
+    second = Key()
+    keys = tuple(
+        CardKey(use, key.public.hex(), at(-86400), at(86400 * 700))  # type: ignore[arg-type]
+        for use, key in (("evidence", second), ("log", deal.zj.log_key), ("witness", deal.zj.witness))
+    )
+    stolen, deal.zj.evidence = deal.zj.evidence, second
+    deal.zj.add_card(keys=keys)
+    deal.revoke(deal.zj, stolen, at(invalid_from))
+    found = outcome(examine(deal))
+    assert {one for one in found if one[0] == 6} == expected
+
+
+class Publishing(Deal):
+    """The consumer's enrolment is an entry of its venue's log, and sealed by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(quorum=True, reads=(), ack=False)
+
+    def _negotiate(self) -> None:
+        digest = self.keys[self.consumer].digest
+        self.zj.log.publish("participant", self.consumer, "identity.register", at(1), digest)
+        self.zj.log.alone = (self.zj.log.published[-1].index, len(self.zj.log.leaves), 5)
+        super()._negotiate()

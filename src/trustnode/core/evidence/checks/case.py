@@ -198,6 +198,8 @@ class Sealed:
     """(domain, index) -> sealed time of the entry."""
     documents: dict[str, str] = field(default_factory=dict)
     """Digest -> earliest sealed time of an entry that names it."""
+    published: dict[str, str] = field(default_factory=dict)
+    """Digest of a card or key document -> sealed time of the entry that published it."""
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
     """(domain, digest) -> index of the first entry that names it."""
 
@@ -262,6 +264,11 @@ class Case:
     def policy(self, domain: str) -> WitnessPolicy | None:
         """Who has to cosign the log of a domain by the agreement."""
         return next((one for one in self.policies if one.covers(log_origin(domain))), None)
+
+    @property
+    def _asks(self) -> bool:
+        """Whether the agreement asks anybody to cosign."""
+        return any(policy.asks for policy in self.policies)
 
     @property
     def sealed_at(self) -> str:
@@ -333,15 +340,16 @@ class Case:
         return verified
 
     def is_revoked(self, document: Document) -> bool:
-        """Whether every key of a venue that signed a key document was revoked by the time the agreement was sealed.
+        """Whether every key of a venue that signed a key document was revoked by the time the document was sealed.
 
-        When the key document itself was sealed is not in the file: no later than the agreement, which names it. A venue
-        whose key was stolen signs the documents of its participants again, with the next one.
+        A venue that took a key back signs its key documents again, so one that still stands is enough. It was sealed
+        with the entry that published it, where that is shown; else no later than the agreement that names it.
         """
         owner = decode(document, ParticipantKey).iss
         kids = {one.keyid for one in document.signatures}
-        ends = [key.revoked_from for key in self.book(owner, "evidence") if key.kid in kids]
-        return bool(ends) and all(end and end <= self.sealed_at for end in ends)
+        ends = [key.revoked_from or clock.FOREVER for key in self.book(owner, "evidence") if key.kid in kids]
+        sealed = self.sealed.published.get(document.digest) or self.sealed_at
+        return bool(ends) and all(end <= sealed for end in ends)
 
     def _check_published(self, kid: str, document: Document) -> None:
         """The entry that published a key precedes the entry of what the key signed, in the issuer's log (1.4)."""
@@ -396,7 +404,7 @@ class Case:
             "cosigned": tuple(self._cosigned()),
             "asks": tuple(Named(d, p.words) for d in self.contents.nodes if (p := self.policy(d))) if value else (),
             "accesses": tuple(self._access_lines()),
-            "unsealed": tuple(line.id for line in self._access_lines() if not line.sealed_at) if self.policies else (),
+            "unsealed": tuple(line.id for line in self._access_lines() if not line.sealed_at) if self._asks else (),
             "remarks": tuple(self.remarks),
             "counts": Counts(entries=len(shown), accesses=len(self.accesses), **self.counted),
         }

@@ -6,6 +6,7 @@ who signed and cosigned that head (``witnesses``), what the entries mean.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -34,8 +35,9 @@ def check_inclusion(case: Case) -> str:
     for domain, part in sorted(case.contents.parts.items()):
         trail = case.trails[domain] = follow(domain, part, case.value.negotiation, case.value.contract_id)
         proven += _check_proofs(case, trail, part)
-        _check_seals(case, trail, part)
-        _check_published(case, domain, part)
+        links = {one.line.index: one.link for one in trail.all} | _check_published(case, domain, part)
+        _check_seals(case, trail, part, links)
+        _note_published(case, domain, part)
     case.counted["proven"] = proven
     total = sum(len(part.chain) for part in case.contents.parts.values())
     return f"{proven} of {total} entries proven"
@@ -104,18 +106,17 @@ def _check_proofs(case: Case, trail: Trail, part: Part) -> int:
     return proven
 
 
-def _check_seals(case: Case, trail: Trail, part: Part) -> None:
+def _check_seals(case: Case, trail: Trail, part: Part, links: Mapping[int, bytes]) -> None:
     """Each seal holds its entry; one that does not is worth nothing."""
-    known = {one.line.index: one for one in trail.all}
     held = case.seals.get(trail.domain, {})
     for index, point in sorted(held.items()):
-        one = known.get(index)
-        if one is None:
+        link = links.get(index)
+        if link is None:
             if not trail.gap:
                 case.find("INVALID", f"a seal of entry {index} of {trail.domain}, which is not in the chain")
             continue
         try:
-            verify_inclusion(index, leaf_hash(one.link), part.seals[index].path, point.head)
+            verify_inclusion(index, leaf_hash(link), part.seals[index].path, point.head)
             case.sealed.entries[trail.domain, index] = _quorum_time(case, trail.domain, point)
         except TrustnodeError as problem:
             case.find("INVALID", f"seal of entry {index} of {trail.domain}: {problem.message}")
@@ -127,8 +128,13 @@ def _quorum_time(case: Case, domain: str, point: Cosigned) -> str:
     return sealed_text(seconds) if seconds is not None else ""
 
 
-def _check_published(case: Case, domain: str, part: Part) -> None:
-    """Entries that published cards and keys: leaves of the same tree; what they say names the documents."""
+def _check_published(case: Case, domain: str, part: Part) -> dict[int, bytes]:
+    """Entries that published cards and keys: leaves of the same tree; what they say names the documents.
+
+    Returns:
+        Their links by index.
+    """
+    links: dict[int, bytes] = {}
     head = case.checkpoints[domain].head if domain in case.checkpoints else None
     for one in part.published:
         of = chain.object_id(one.object_kind, one.object)
@@ -139,8 +145,20 @@ def _check_published(case: Case, domain: str, part: Part) -> None:
             case.find("INVALID", f"entry {one.index} of {domain} does not show when a key was published")
             continue
         verify_inclusion(one.index, leaf_hash(link), proof.path, head)
+        links[one.index] = link
         for digest in entry.documents:
             case.published.setdefault((domain, digest), one.index)
+    return links
+
+
+def _note_published(case: Case, domain: str, part: Part) -> None:
+    """When a card or key document was sealed with the entry that published it."""
+    point = case.checkpoints.get(domain)
+    newest = _quorum_time(case, domain, point) if point else ""
+    for one in part.published:
+        entry, time = _read(one.statement), case.sealed.entries.get((domain, one.index), newest)
+        for digest in entry.documents if entry is not None and time else ():
+            case.sealed.published[digest] = min(case.sealed.published.get(digest, time), time)
 
 
 def _must_be_proven(trail: Trail) -> list[Shown]:
