@@ -229,6 +229,8 @@ async def test_a_signature_by_a_revoked_key_after_invalid_from_is_refused_whatev
     await until(lambda: _sealed(world, agreement.id))
     before = await bundle_bytes(world, agreement.id)
     assert wrong(judged(world, before)) == []
+    sealed = max(one.sealed_at for one in judged(world, before).accesses)
+    await until(lambda: _is(lambda: node.venue.clock.now() > sealed))
     stolen, now = node.venue.evidence, node.venue.clock.now()
     take_back(node.home / "keys", ["evidence", "log"], DATA, now, now)
     await holds(world.network, HOME, await install(node))

@@ -300,6 +300,14 @@ def _days(db: Database) -> None:
     )
 
 
+def _acts(db: Database) -> None:
+    """What a peer did last with us: looked up whenever something new is agreed with it."""
+    db.executescript(
+        "create index agreement_provider_node on agreement (provider_node, start);"
+        "create index access_provider_node on access (provider_node, state, ended_at);"
+    )
+
+
 STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0001_log", _log),
     ("0002_messages", _messages),
@@ -308,6 +316,7 @@ STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0005_witness", _witness),
     ("0006_mirror", _mirror),
     ("0007_days", _days),
+    ("0008_acts", _acts),
 )
 """In order; a step that was released is never changed, a new one is added behind it."""
 
