@@ -20,7 +20,7 @@ from trustnode.core.contract import (
     check_equals_offer,
     check_mandate,
 )
-from trustnode.core.document import PAYLOADS, Document, Verified, decode
+from trustnode.core.document import PAYLOADS, SKEW_S, Document, Verified, decode
 from trustnode.core.evidence.checks.case import Case
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.core.policy import odrl
@@ -184,7 +184,7 @@ def _check_sealed(case: Case, sealed: str) -> None:
     if not sealed or sealed <= limit:
         return
     early = [entry for _, entry in case.provider_trail.entries("access.decide") if entry.time < sealed]
-    if any(entry.time > limit for entry in early):
+    if any(entry.time > clock.shift(limit, SKEW_S) for entry in early):
         case.find("INVALID", f"not in force: read after {limit}, sealed only at {sealed}")
     elif early:
         case.find("UNWITNESSED", f"sealed only at {sealed}, after {limit}: what was read before rests on no witness")
