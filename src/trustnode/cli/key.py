@@ -193,12 +193,14 @@ def revoke(
         _deny(serial)
         return
     from trustnode.cli.times import parse_time
-    from trustnode.keys import rotation
+    from trustnode.core.identity import Card
+    from trustnode.keys import read_card, rotation
 
     home, since = asking.home(), parse_time(str(invalid_from), "invalid-from")
     chosen: tuple[Any, ...] = STEALABLE if "all" in kinds else kinds
     asking.confirm(f"Take back {', '.join(chosen)} from {output.local_time(since)} on?", yes=yes, dry_run=dry_run)
-    rotation.take_back(home / "keys", chosen, _domain(home), source.now(), since)
+    listed = [(one.use, one.public) for one in session.Session.decode(read_card(home), Card).keys]
+    rotation.take_back(home / "keys", chosen, _domain(home), source.now(), since, listed)
     made = card.make_next(home, draft=draft, key_files=key_files)
     card.show(ctx, made, f"revoked  {', '.join(chosen)} from {output.local_time(since)} on; new ones stand on the card")
 

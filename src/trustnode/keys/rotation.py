@@ -189,13 +189,30 @@ def read_staged(keys: Path) -> Staged:
     )
 
 
-def take_back(keys: Path, kinds: Iterable[Kind], trust_domain: str, now: str, invalid_from: str) -> None:
+def take_back(
+    keys: Path,
+    kinds: Iterable[Kind],
+    trust_domain: str,
+    now: str,
+    invalid_from: str,
+    listed: Iterable[tuple[str, str]] = (),
+) -> None:
     """Note that keys are in other hands since a time, and make new ones that the next card lists in their place.
 
     A key that was staged lay beside the stolen one: it is taken back too.
+
+    Args:
+        keys: Folder of the key files.
+        kinds: Which keys.
+        trust_domain: The domain.
+        now: Start of the lives of new certificates.
+        invalid_from: Since when they may be in other hands.
+        listed: Use and raw key of what the present card lists: on a new machine the stolen files are not there.
     """
     chosen = tuple(kinds)
-    note_revocations(keys, [one for kind in chosen for one in _in_other_hands(keys, kind, invalid_from)])
+    published = [Revocation(use, public, invalid_from) for use, public in listed if use in chosen]
+    held = [one for kind in chosen for one in _in_other_hands(keys, kind, invalid_from)]
+    note_revocations(keys, [*published, *held])
     for kind in chosen:
         if kind not in ("intermediate", "node") or "authority" not in chosen:
             unstage(keys, kind)
