@@ -133,6 +133,7 @@ async def test_i6a_i6b_every_kind_of_key_is_replaced_at_both_nodes_without_a_fai
                 assert present(world[domain])[kind] != before[kind], kind
                 assert callers.failed == [], (domain, kind)
     assert callers.read > CALLERS * (len(KINDS) + 2)
+    assert [path.name for path in (world.folder / DATA / "keys").glob("*.old.key")] == []
     await read_anew(world, agreement.id)
 
 

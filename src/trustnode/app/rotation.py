@@ -28,7 +28,16 @@ from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.core.peering import PeeringState, Status, StatusEvent
 from trustnode.errors import TrustnodeError
 from trustnode.keys import NodeKeys, load_node_keys
-from trustnode.keys.rotation import KINDS, SIGNING, Kind, drop_old, is_staged, promote, read_revocations
+from trustnode.keys.rotation import (
+    KINDS,
+    SIGNING,
+    Kind,
+    drop_old,
+    drop_old_issuers,
+    is_staged,
+    promote,
+    read_revocations,
+)
 from trustnode.store.unit import Tx, View
 
 LOOK_S: Final = 5.0
@@ -140,6 +149,7 @@ class Rotation:
                 drop_old(self.keys, use)  # type: ignore[arg-type] # a use of SIGNING is a kind
         if staged.root_old is not None and _x5c(staged.root_old) not in listed:
             drop_old(self.keys, "authority")
+        drop_old_issuers(self.keys)
 
     # --- what a new evidence key has to sign ------------------------------------------------------------------------
 

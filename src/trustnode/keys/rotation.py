@@ -172,6 +172,12 @@ def drop_old(keys: Path, kind: Kind) -> None:
         (keys / REPLACED).unlink(missing_ok=True)
 
 
+def drop_old_issuers(keys: Path) -> None:
+    """Destroy the private keys of replaced authorities and certificates: their certificates go on without them."""
+    for name in ("ca", "intermediate", "node"):
+        (keys / f"{name}.old.key").unlink(missing_ok=True)
+
+
 def read_staged(keys: Path) -> Staged:
     """What lies beside the keys in use.
 
