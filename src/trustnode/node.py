@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import signal
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,11 +19,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import structlog
 from cryptography import x509
 
 from trustnode import config as settings
-from trustnode.app import access, catalog, recovery, status, trust
+from trustnode.app import access, catalog, lines, recovery, status, trust
 from trustnode.app import act as _act  # noqa: F401 (registers its handler at the door)
 from trustnode.app.cosigning import Cosigning
 from trustnode.app.courier import Courier
@@ -695,7 +692,7 @@ def run(home: Path, flags: Mapping[str, Any] | None = None, *, ready: Any = None
     Raises:
         TrustnodeError: As ``running``; what ended a background task.
     """
-    configure_logging(settings.load(home, os.environ, flags).config.log)
+    lines.configure(settings.load(home, os.environ, flags).config.log)
     asyncio.run(_serve(home, flags, ready))
 
 
@@ -714,20 +711,3 @@ async def _serve(home: Path, flags: Mapping[str, Any] | None, ready: Any) -> Non
         await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
         if fatal.done():
             raise error("EVIDENCE_UNAVAILABLE", f"the node cannot go on: {_first_cause(fatal.result())}")
-
-
-def configure_logging(log_settings: settings.Log) -> None:
-    """One canonical line a request on stderr: JSON when stderr is no terminal."""
-    as_json = log_settings.format == "json" or (log_settings.format == "auto" and not sys.stderr.isatty())
-    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, log_settings.level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )

@@ -15,6 +15,7 @@ from harness import Result, table
 
 MODULES = {
     "units": ("unit", "unit_floor", "unit_alone"),
+    "appending": ("append",),
     "searching": ("search",),
     "proofs": ("log_proof",),
     "decisions": ("decision",),

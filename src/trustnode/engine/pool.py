@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
 import msgspec
+import structlog
 
 from trustnode.core.stream import FrameNote
 from trustnode.engine import message as wire
@@ -39,7 +39,7 @@ __all__ = [
     "SmallAnswer",
 ]
 
-_log: Final = logging.getLogger("trustnode.engine")
+_log: Final = structlog.get_logger("trustnode.engine")
 _OPEN_SECONDS: Final = 60.0
 
 
@@ -344,7 +344,7 @@ def refuse(answer: wire.Answer | Frame) -> NoReturn:
     """Raise what an answer other than the expected one means."""
     if isinstance(answer, wire.Failure) and answer.reason in REASONS:
         if answer.detail:
-            _log.warning("query refused: %s: %s", answer.reason, answer.detail)
+            _log.warning("query refused", reason=answer.reason, cause=answer.detail)
         raise error(answer.reason, answer.message, **answer.metadata)
     if isinstance(answer, wire.End):
         raise _end(answer)

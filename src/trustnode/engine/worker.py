@@ -163,15 +163,18 @@ class Worker:
 
 
 def failure_of(failure: BaseException) -> wire.Failure:
-    """The reason an exception becomes; the engine's text stays in ``detail``."""
+    """The reason an exception becomes; what the provider's log may know of it stays in ``detail``."""
     if isinstance(failure, TrustnodeError):
-        return wire.Failure(failure.reason, failure.message, dict(failure.metadata), _cause(failure))
-    detail = f"{type(failure).__name__}: {failure}"
+        cause = failure.__cause__
+        return wire.Failure(
+            failure.reason, failure.message, dict(failure.metadata), _loggable(cause) if cause is not None else ""
+        )
+    text, detail = f"{type(failure).__name__}: {failure}", _loggable(failure)
     if isinstance(failure, MemoryError | duckdb.OutOfMemoryException | pa.ArrowMemoryError) or _says(
-        detail, _OUT_OF_MEMORY
+        text, _OUT_OF_MEMORY
     ):
         return wire.Failure("QUERY_TOO_COSTLY", "the query needs more memory than it may use", detail=detail)
-    if isinstance(failure, duckdb.InterruptException) or _says(detail, _INTERRUPTED):
+    if isinstance(failure, duckdb.InterruptException) or _says(text, _INTERRUPTED):
         return wire.Failure("CANCELLED", "the query was stopped", detail=detail)
     if isinstance(failure, duckdb.IOException | duckdb.InternalException | duckdb.FatalException):
         return wire.Failure("INTERNAL", "the source of this product could not be read", detail=detail)
@@ -181,13 +184,14 @@ def failure_of(failure: BaseException) -> wire.Failure:
     return wire.Failure("INTERNAL", "the query could not be served", detail=detail)
 
 
-def _says(detail: str, words: tuple[str, ...]) -> bool:
-    return any(word in detail for word in words)
+def _says(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
 
 
-def _cause(failure: BaseException) -> str:
-    cause = failure.__cause__
-    return f"{type(cause).__name__}: {cause}" if cause is not None else ""
+def _loggable(failure: BaseException) -> str:
+    """An engine's message quotes the query and the values it met; only what is said about a file may be logged."""
+    name = type(failure).__name__
+    return f"{name}: {failure}" if isinstance(failure, duckdb.IOException | OSError) else name
 
 
 def _too_large(max_bytes: int) -> TrustnodeError:

@@ -48,11 +48,11 @@ def methods(venue: Venue) -> tuple[Method, ...]:
     return (
         Method(
             name=SERVICE + "ExplainAccess", request=pb.ExplainAccessRequest, response=pb.ExplainAccessResponse,
-            handler=explain_access, audiences=only("CLIENT"),
+            handler=explain_access, quotes_query=True, audiences=only("CLIENT"),
         ),
         Method(
             name=SERVICE + "Read", request=pb.ReadRequest, response=pb.ReadResponse, handler=read,
-            audiences=only("CLIENT"),
+            quotes_query=True, audiences=only("CLIENT"),
         ),
         Method(
             name=SERVICE + "GetReceipt", request=pb.GetReceiptRequest, response=pb.GetReceiptResponse,

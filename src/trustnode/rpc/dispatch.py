@@ -170,13 +170,14 @@ class Dispatcher(grpc.GenericRpcHandler):
             return answer
         finally:
             self._running.discard(progress)
-        await self._refuse(context, progress, failure)
+        loggable = "" if method and method.quotes_query else failure.message
+        await self._refuse(context, progress, failure, loggable)
         return None
 
-    async def _refuse(self, context: Context, progress: _Progress, failure: TrustnodeError) -> None:
+    async def _refuse(self, context: Context, progress: _Progress, failure: TrustnodeError, loggable: str) -> None:
         unknown = progress.method_name == UNKNOWN and failure.reason == "VERSION_UNSUPPORTED"
         code = grpc.StatusCode.UNIMPLEMENTED if unknown else code_of(failure)
-        self._write_line(progress, code.name, failure.reason, failure.message)
+        self._write_line(progress, code.name, failure.reason, loggable)
         # What a handler set stands beside the error: a stream that was cut still has its receipt.
         trailing = (*_trailing(context), (DETAILS_KEY, details_of(_public(failure), code)))
         await context.abort(code, message_of(_public(failure)), trailing)

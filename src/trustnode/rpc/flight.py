@@ -70,15 +70,15 @@ def methods(venue: Venue, issued: handles.Handles) -> tuple[Method, ...]:
     return (
         Method(
             name=SERVICE + "DoGet", request=pb.Ticket, response=None, handler=do_get,
-            audiences=only("CLIENT", "PEER"), server_streaming=True, cost="HEAVY",
+            quotes_query=True, audiences=only("CLIENT", "PEER"), server_streaming=True, cost="HEAVY",
         ),
         Method(
             name=SERVICE + "GetFlightInfo", request=pb.FlightDescriptor, response=pb.FlightInfo,
-            handler=get_flight_info, audiences=client,
+            handler=get_flight_info, quotes_query=True, audiences=client,
         ),
         Method(
             name=SERVICE + "GetSchema", request=pb.FlightDescriptor, response=pb.SchemaResult, handler=get_schema,
-            audiences=client,
+            quotes_query=True, audiences=client,
         ),
         Method(
             name=SERVICE + "ListFlights", request=pb.Criteria, response=pb.FlightInfo, handler=list_flights,

@@ -51,6 +51,8 @@ class Method:
     ``client_streaming`` gets an async iterator of requests."""
     audiences: frozenset[Audience]
     cost: Cost = "NORMAL"
+    quotes_query: bool = False
+    """Its refusals name what stands in a query: the log keeps their reason alone (attack-tests L22)."""
     client_streaming: bool = False
     server_streaming: bool = False
     max_request_bytes: int = 1024 * 1024

@@ -86,11 +86,11 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
         ),
         Method(
             name=SERVICE + "ExplainAccess", request=pb.PeerServiceExplainAccessRequest,
-            response=pb.PeerServiceExplainAccessResponse, handler=explain_access, audiences=peer,
+            response=pb.PeerServiceExplainAccessResponse, handler=explain_access, quotes_query=True, audiences=peer,
         ),
         Method(
             name=SERVICE + "Read", request=pb.PeerServiceReadRequest, response=pb.PeerServiceReadResponse, handler=read,
-            audiences=peer,
+            quotes_query=True, audiences=peer,
         ),
         Method(
             name=SERVICE + "AddCheckpoint", request=pb.AddCheckpointRequest, response=pb.AddCheckpointResponse,

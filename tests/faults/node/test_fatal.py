@@ -42,7 +42,6 @@ async def test_a_node_ends_when_one_of_its_background_tasks_does(tmp_path, monke
         raise ValueError("a defect in the courier")
 
     monkeypatch.setattr(Courier, "run", breaks)
-    monkeypatch.setattr(composition, "configure_logging", lambda _settings: None)
     with pytest.raises(TrustnodeError) as ended:
         await composition._serve(tmp_path / VENUE, {"node.drain_s": 0, "disk.reserve_mb": 0}, None)
     assert ended.value.reason == "EVIDENCE_UNAVAILABLE"

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from types import NoneType
 
 import pytest
@@ -157,6 +158,26 @@ async def test_l21_a_full_queue_answers_busy_and_recovers(store, monkeypatch):
     await asyncio.gather(blocked, *queued)
     await note(store)
     assert store.head().size == 8
+
+
+async def test_l21_ten_thousand_appends_at_once_are_bounded_by_the_queue(store):
+    waiting = 0
+
+    async def one():
+        nonlocal waiting
+        try:
+            await note(store)
+        except TrustnodeError as refusal:
+            return refusal.reason
+        finally:
+            waiting = max(waiting, len(store._waiting))
+        return "OK"
+
+    found = Counter(await asyncio.gather(*(one() for _ in range(10_000))))
+    assert set(found) == {"OK", "BUSY"}
+    assert waiting <= writer_module.MAX_WAITING_UNITS
+    assert found["OK"] == store.head().size
+    await note(store)
 
 
 async def test_a_caller_that_goes_away_leaves_a_whole_step(store):
