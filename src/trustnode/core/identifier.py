@@ -17,6 +17,7 @@ NODE_TYPES: Final = {"NATIONAL": "1", "REGIONAL": "2", "INDUSTRY": "3", "SERVICE
 NODE_LENGTH: Final = 32
 CONTRACT_LENGTH: Final = 47
 SHORT_LENGTH: Final = 8
+SCHEMA_PREFIX: Final = "agreement_"
 _CREDIT_CODE: Final = re.compile(r"[0-9A-Z]{18}\Z")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 
@@ -113,3 +114,8 @@ def short_name(identifier: str) -> str:
     if len(bare) in (NODE_LENGTH, CONTRACT_LENGTH) and is_valid(bare):
         return bare[-9:-1]
     return random_part(hashlib.sha256(identifier.encode()).digest()[:8])
+
+
+def schema_name(agreement: str) -> str:
+    """The SQL schema under which an agreement's tables stand: ``agreement_7k3qx9m2``."""
+    return SCHEMA_PREFIX + short_name(agreement).lower()

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from trustnode.core.policy.governed import Governed
+from trustnode.core.policy.governed import Governed, GovernedTable
 from trustnode.core.policy.schema import Column
 from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote
 from trustnode.engine.source import Source, Table
 
 Parameter = str | int | float | bool | None
 """A value for one ``?``; other types travel as text and are cast in the query."""
+
+Cell = str | int | bool | bytes | list[int] | list[str] | None
+"""A value of a metadata answer."""
 
 CREDIT: Final = struct.pack(">I", 0)
 FRAMES_IN_FLIGHT: Final = 2
@@ -71,6 +74,19 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
         return self.agreement, self.policy_digest, self.data_version
 
 
+class ClerkSpec(msgspec.Struct, frozen=True):
+    """A worker that reads and writes Arrow for one caller and sees no data."""
+
+    owner: str
+    """Whose parameters it reads; empty: the node's own tables, which no caller has touched."""
+    limits: RunLimits = RunLimits(memory_bytes=64 << 20)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a warm worker is kept for; no agreement has an empty name."""
+        return "", self.owner, ""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A query the policy allows, and what it will deliver."""
 
@@ -94,6 +110,39 @@ class OpenSession(msgspec.Struct, frozen=True, tag="open"):
     spec: SessionSpec
 
 
+class OpenClerk(msgspec.Struct, frozen=True, tag="clerk"):
+    """First request to a worker that serves a clerk's requests: the four below."""
+
+    limits: RunLimits
+
+
+class FindParameters(msgspec.Struct, frozen=True, tag="find-parameters"):
+    """Types of the ``?`` of a query."""
+
+    sql: str
+    columns: tuple[Column, ...]
+
+
+class ReadParameters(msgspec.Struct, frozen=True, tag="read-parameters"):
+    """Decode the values that a client sent: header and body of each Arrow message."""
+
+    messages: tuple[tuple[bytes, bytes], ...]
+
+
+class WriteSchema(msgspec.Struct, frozen=True, tag="write-schema"):
+    """Write columns as an Arrow schema; those of a governed table where one is given."""
+
+    columns: tuple[Column, ...]
+    governed: GovernedTable | None = None
+
+
+class WriteTable(msgspec.Struct, frozen=True, tag="write-table"):
+    """Write a metadata answer; ``name`` is a key of ``tables.SCHEMAS``."""
+
+    name: str
+    rows: tuple[tuple[Any, ...], ...]
+
+
 class DescribeSource(msgspec.Struct, frozen=True, tag="describe"):
     """Read the columns of a source; the worker serves nothing else."""
 
@@ -102,6 +151,13 @@ class DescribeSource(msgspec.Struct, frozen=True, tag="describe"):
 
 class PlanQuery(msgspec.Struct, frozen=True, tag="plan"):
     """Check and rewrite; no data is read."""
+
+    sql: str
+    parameters: tuple[Parameter, ...] = ()
+
+
+class ShowSchema(msgspec.Struct, frozen=True, tag="schema"):
+    """The Arrow schema of what a query would deliver."""
 
     sql: str
     parameters: tuple[Parameter, ...] = ()
@@ -129,7 +185,8 @@ class ReadQuery(msgspec.Struct, frozen=True, tag="read"):
     max_rows: int | None = None
 
 
-Request = OpenSession | DescribeSource | PlanQuery | RunQuery | ReadQuery
+ClerkRequest = FindParameters | ReadParameters | WriteSchema | WriteTable
+Request = OpenSession | OpenClerk | ClerkRequest | DescribeSource | PlanQuery | ShowSchema | RunQuery | ReadQuery
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -146,6 +203,33 @@ class Planned(msgspec.Struct, frozen=True, tag="planned"):
     """Answer to ``PlanQuery``."""
 
     plan: Plan
+
+
+class ParametersFound(msgspec.Struct, frozen=True, tag="parameters-found"):
+    """Answer to ``FindParameters``: a type word each."""
+
+    words: tuple[str, ...]
+
+
+class ParametersRead(msgspec.Struct, frozen=True, tag="parameters-read"):
+    """Answer to ``ReadParameters``."""
+
+    values: tuple[Parameter, ...]
+
+
+class SchemaWritten(msgspec.Struct, frozen=True, tag="schema-written"):
+    """Answer to ``WriteSchema`` and ``ShowSchema``."""
+
+    columns: tuple[Column, ...]
+    """What the schema says, in words; empty from ``ShowSchema``."""
+    schema: bytes
+    """An encapsulated IPC message."""
+
+
+class TableWritten(msgspec.Struct, frozen=True, tag="table-written"):
+    """Answer to ``WriteTable``: whole FlightData messages, the schema first."""
+
+    frames: tuple[bytes, ...]
 
 
 class SmallResult(msgspec.Struct, frozen=True, tag="small"):
@@ -171,7 +255,8 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     detail: str = ""
 
 
-Answer = Ready | Described | Planned | SmallResult | End | Failure
+ClerkAnswer = ParametersFound | ParametersRead | SchemaWritten | TableWritten
+Answer = Ready | Described | Planned | ClerkAnswer | SmallResult | End | Failure
 
 
 class Frame(NamedTuple):

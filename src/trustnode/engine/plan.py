@@ -76,6 +76,7 @@ class Planner:
         second: SecondParser,
         *,
         person: str,
+        schema: str,
     ) -> None:
         """Take the relations of the session.
 
@@ -84,11 +85,13 @@ class Planner:
             rule: The aggregation rule, if the product has one.
             second: Parser of the engine.
             person: Secret name of the privacy unit inside the governed sub-selects.
+            schema: The name of the agreement that may stand before a table.
         """
         self._relations = {folded(relation.name): relation for relation in relations}
         self._rule = rule
         self._second = second
         self._person = person
+        self._name = schema
         self._schema = MappingSchema(
             {
                 name: {folded(column.name): sql_type(column.type) for column in relation.columns}
@@ -107,6 +110,7 @@ class Planner:
         """
         tree = shape.parse(sql)
         shape.check_depth(tree)
+        shape.unqualify(tree, self._name)
         shape.bind(tree, parameters, today)
         shape.check(tree)
         try:

@@ -14,19 +14,22 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Final, NoReturn, Self, TypeVar
 
 import msgspec
 import structlog
 
+from trustnode.core.policy.governed import GovernedTable
+from trustnode.core.policy.schema import Column
 from trustnode.core.stream import FrameNote
 from trustnode.engine import message as wire
-from trustnode.engine.message import Frame, Parameter, Plan, RunLimits, SessionSpec
+from trustnode.engine.message import ClerkSpec, Frame, Parameter, Plan, RunLimits, SessionSpec
 from trustnode.engine.process import WorkerProcess
 from trustnode.engine.source import Source, Table
 from trustnode.errors import REASONS, TrustnodeError, error
 
 __all__ = [
+    "Clerk",
     "EngineLimits",
     "EnginePool",
     "Frame",
@@ -39,8 +42,10 @@ __all__ = [
     "SmallAnswer",
 ]
 
+A = TypeVar("A", bound=wire.ClerkAnswer)
 _log: Final = structlog.get_logger("trustnode.engine")
 _OPEN_SECONDS: Final = 60.0
+_CLERK_SECONDS: Final = 5.0
 
 
 class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +115,10 @@ class EnginePool:
         self._release(await self._borrow(spec))
         return Session(self, spec)
 
+    def clerk(self, owner: str = "") -> Clerk:
+        """Who reads and writes Arrow for one caller; without a name, for the node itself."""
+        return Clerk(self, ClerkSpec(owner))
+
     async def describe(self, source: Source) -> tuple[Table, ...]:
         """Read the columns of a source in a worker of its own, which ends afterwards."""
         worker = await self._spare()
@@ -139,15 +148,15 @@ class EnginePool:
         return len(doomed)
 
     @contextlib.asynccontextmanager
-    async def worker(self, spec: SessionSpec) -> AsyncIterator[WorkerProcess]:
-        """A worker with the session open, for one exchange."""
+    async def worker(self, spec: SessionSpec | ClerkSpec) -> AsyncIterator[WorkerProcess]:
+        """A worker that is open for this spec, for one exchange."""
         worker = await self._borrow(spec)
         try:
             yield worker
         finally:
             self._release(worker)
 
-    async def _borrow(self, spec: SessionSpec) -> WorkerProcess:
+    async def _borrow(self, spec: SessionSpec | ClerkSpec) -> WorkerProcess:
         for worker in reversed(list(self._idle)):
             if not worker.is_usable:
                 del self._idle[worker]
@@ -174,10 +183,11 @@ class EnginePool:
             del self._idle[oldest]
             await oldest.close()
 
-    async def _open(self, spec: SessionSpec) -> WorkerProcess:
+    async def _open(self, spec: SessionSpec | ClerkSpec) -> WorkerProcess:
+        opening = wire.OpenSession(spec) if isinstance(spec, SessionSpec) else wire.OpenClerk(spec.limits)
         worker = await self._spare()
         try:
-            answer = await worker.exchange(wire.OpenSession(spec), _OPEN_SECONDS)
+            answer = await worker.exchange(opening, _OPEN_SECONDS)
             if not isinstance(answer, wire.Ready):
                 refuse(answer)
         except BaseException:
@@ -239,6 +249,19 @@ class Session:
             refuse(answer)
         return answer.plan
 
+    async def answer_schema(self, sql: str, parameters: Sequence[Parameter] = ()) -> bytes:
+        """The Arrow schema of what a query would deliver, as an IPC message.
+
+        Raises:
+            TrustnodeError: As ``plan``.
+        """
+        async with self._pool.worker(self._spec) as worker:
+            request = wire.ShowSchema(sql, tuple(parameters))
+            answer = await worker.exchange(request, self._spec.limits.plan_seconds)
+        if not isinstance(answer, wire.SchemaWritten):
+            refuse(answer)
+        return answer.schema
+
     async def run(self, plan: Plan, *, max_rows: int | None = None) -> FrameStream:
         """Begin to stream the rows of a plan.
 
@@ -275,6 +298,48 @@ class Session:
             refuse(answer)
         frames = tuple(Frame(data, FrameNote.from_bytes(note)) for note, data in answer.frames)
         return SmallAnswer(answer.plan, frames)
+
+
+class Clerk:
+    """Reads and writes Arrow for one caller, in a worker that serves no other."""
+
+    def __init__(self, pool: EnginePool, spec: ClerkSpec) -> None:
+        self._pool = pool
+        self._spec = spec
+
+    async def parameter_types(self, sql: str, columns: Sequence[Column]) -> tuple[str, ...]:
+        """Type words of the ``?`` of a query over these columns.
+
+        Raises:
+            TrustnodeError: QUERY_INVALID, FIELD_TOO_LONG, BUSY.
+        """
+        return (await self._ask(wire.FindParameters(sql, tuple(columns)), wire.ParametersFound)).words
+
+    async def parameters(self, messages: Sequence[tuple[bytes, bytes]]) -> tuple[Parameter, ...]:
+        """The values of one row that a client sent as Arrow messages.
+
+        Raises:
+            TrustnodeError: QUERY_INVALID, BUSY; INTERNAL when they ended the worker.
+        """
+        return (await self._ask(wire.ReadParameters(tuple(messages)), wire.ParametersRead)).values
+
+    async def schema(
+        self, columns: Sequence[Column], governed: GovernedTable | None = None
+    ) -> tuple[tuple[Column, ...], bytes]:
+        """Columns as an IPC schema message, and in words; of a governed table what it delivers."""
+        answer = await self._ask(wire.WriteSchema(tuple(columns), governed), wire.SchemaWritten)
+        return answer.columns, answer.schema
+
+    async def table(self, name: str, rows: Sequence[tuple[wire.Cell, ...]]) -> tuple[bytes, ...]:
+        """A metadata answer as FlightData messages, the schema first; names as in ``tables.SCHEMAS``."""
+        return (await self._ask(wire.WriteTable(name, tuple(rows)), wire.TableWritten)).frames
+
+    async def _ask(self, request: wire.ClerkRequest, expected: type[A]) -> A:
+        async with self._pool.worker(self._spec) as worker:
+            answer = await worker.exchange(request, _CLERK_SECONDS)
+        if not isinstance(answer, expected):
+            refuse(answer)
+        return answer
 
 
 class FrameStream:

@@ -16,8 +16,10 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 import duckdb
+import pyarrow as pa
 from sqlglot import exp
 
+from trustnode.core.identifier import schema_name
 from trustnode.core.policy.governed import GovernedTable
 from trustnode.core.policy.schema import Column, columns
 from trustnode.engine import relation as governing
@@ -60,7 +62,10 @@ class Session:
         self._connection = _connect(spec)
         relations = self._open()
         _lock(self._connection, spec)
-        self._planner = Planner(relations, spec.governed.aggregate, self._second, person=self._person_name)
+        self._planner = Planner(
+            relations, spec.governed.aggregate, self._second, person=self._person_name,
+            schema=schema_name(spec.agreement),
+        )  # fmt: skip
         self._plans: OrderedDict[tuple[str, str, date], tuple[Rewritten, Plan]] = OrderedDict()
         self._check_relations(relations)
 
@@ -76,6 +81,15 @@ class Session:
     def plan(self, sql: str, parameters: tuple[Parameter, ...]) -> Plan:
         """Check, rewrite and type a query without reading data."""
         return self._planned(sql, parameters)[1]
+
+    def answer_schema(self, sql: str, parameters: tuple[Parameter, ...]) -> pa.Schema:
+        """The Arrow schema of what a query would deliver; no data is read.
+
+        Raises:
+            TrustnodeError: As ``plan``.
+        """
+        rewritten = self._planned(sql, parameters)[0]
+        return self._connection.sql(f"SELECT * FROM ({rewritten.text}) AS q LIMIT 0").to_arrow_reader().schema
 
     def run(
         self, sql: str, parameters: tuple[Parameter, ...], expected_sql: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -19,6 +20,7 @@ from sqlglot.errors import SqlglotError
 
 from trustnode.engine import grammar
 from trustnode.engine.message import Parameter
+from trustnode.engine.source import folded
 from trustnode.errors import TrustnodeError, error
 
 MAX_CHARACTERS: Final = 20_000
@@ -34,6 +36,9 @@ _OPENING: Final = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, To
 _CLOSING: Final = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END}
 _RAW_TEXT: Final = re.compile(r"[A-Za-z0-9_ ]*")
 _NUMBER: Final = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_NUMBERED: Final = "number"
+"""Key under which a placeholder keeps its place in the text."""
+_ARITHMETIC: Final = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod)
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 _QUERY_TAIL: Final = ("with_", "order", "limit", "offset")
@@ -101,7 +106,8 @@ def parse(text: str) -> exp.Query:
     try:
         tokens = sqlglot.tokenize(text, read=DIALECT)
         _check_tokens([token.token_type for token in tokens])
-        statements = sqlglot.parse(_casts_apart(text, tokens), read=DIALECT)
+        marked, marks = _marked(text, tokens)
+        statements = sqlglot.parse(marked, read=DIALECT)
     except (SqlglotError, RecursionError, ValueError) as failure:
         raise invalid("the text is not an SQL query that is understood here") from failure
     if len(statements) != 1:
@@ -109,16 +115,40 @@ def parse(text: str) -> exp.Query:
     tree = statements[0]
     if not isinstance(tree, exp.Select | exp.SetOperation | exp.Subquery):
         raise invalid("only a SELECT is allowed")
+    _place(tree, marks)
     return tree
+
+
+def unqualify(tree: exp.Query, schema: str) -> None:
+    """Take the agreement's own schema off the names that carry it; no other may stand there.
+
+    Raises:
+        TrustnodeError: QUERY_INVALID.
+    """
+    for node in tree.find_all(exp.Table, exp.Column):
+        if node.args.get("db") is None:
+            continue
+        if node.args.get("catalog") is not None:
+            raise invalid(f"{_CLAUSES['catalog']} is not allowed in a query")
+        if folded(node.text("db")) != schema:
+            named = _visible(node.text("db"))
+            raise invalid(f"the schema {named} is not of this agreement; its tables are in {schema}")
+        node.set("db", None)
+
+
+def placeholders(tree: exp.Query) -> list[exp.Placeholder]:
+    """Every ``?`` of a query, in the order of the text."""
+    found = [node for node in tree.find_all(exp.Placeholder) if _NUMBERED in node.meta]
+    return sorted(found, key=lambda node: int(node.meta[_NUMBERED]))
 
 
 def bind(tree: exp.Query, parameters: Sequence[Parameter], today: date) -> None:
     """Put values in place of ``?`` and of the current date, as literals in the tree."""
-    places = [node for node in tree.find_all(exp.Placeholder, bfs=False) if not node.args.get("this")]
+    places = placeholders(tree)
     if len(places) != len(parameters) or len(places) > MAX_PARAMETERS:
         raise invalid(f"the query has {len(places)} parameters (?), {len(parameters)} values came with it")
     for place, value in zip(places, parameters, strict=True):
-        place.replace(_literal(value))
+        place.replace(_literal(value, is_operand=isinstance(place.parent, _ARITHMETIC)))
     for node in list(tree.find_all(exp.CurrentDate)):
         node.replace(exp.cast(exp.Literal.string(today.isoformat()), "DATE"))
 
@@ -153,12 +183,28 @@ def _check_text(text: str) -> None:
         raise invalid("the query contains characters that are not text")
 
 
-def _casts_apart(text: str, tokens: Sequence[Any]) -> str:
-    """``?::`` is one sign to the tokenizer (of another engine) and two to everybody else."""
-    for token in reversed(tokens):
-        if token.text == "?::":
-            text = f"{text[: token.start]}? {text[token.start + 1 :]}"
-    return text
+def _marked(text: str, tokens: Sequence[Any]) -> tuple[str, dict[str, int]]:
+    """The text with a mark in place of each ``?``, and mark -> number: a tree does not keep the order of its text.
+
+    ``?::`` is one sign to the tokenizer (of another engine) and two to everybody else.
+    """
+    places = [token for token in tokens if token.text in ("?", "?::") and text[token.start] == "?"]
+    secret = secrets.token_hex(8)
+    marks = {f"p{secret}n{number}": number for number in range(len(places))}
+    for mark, token in reversed(list(zip(marks, places, strict=True))):
+        text = f"{text[: token.start]}'{mark}'{text[token.start + 1 :]}"
+    return text, marks
+
+
+def _place(tree: exp.Query, marks: Mapping[str, int]) -> None:
+    """Put a numbered placeholder in place of each mark."""
+    found = [node for node in tree.find_all(exp.Literal) if node.name in marks]
+    if len(found) != len(marks):
+        raise invalid("a parameter (?) stands where none may")
+    for node in found:
+        place = exp.Placeholder()
+        place.meta[_NUMBERED] = marks[node.name]
+        node.replace(place)
 
 
 def _check_tokens(kinds: list[TokenType]) -> None:
@@ -171,7 +217,11 @@ def _check_tokens(kinds: list[TokenType]) -> None:
             raise invalid("the query is nested too deeply")
 
 
-def _literal(value: Parameter) -> exp.Expr:
+def _literal(value: Parameter, *, is_operand: bool = False) -> exp.Expr:
+    if is_operand and isinstance(value, str) and _NUMBER.fullmatch(value.removeprefix("-")):
+        # A fraction travels as text; beside an integer the engine would round that text to an integer.
+        number = exp.Literal.number(value.removeprefix("-"))
+        return exp.Paren(this=exp.Neg(this=number)) if value.startswith("-") else number
     if isinstance(value, float) and not math.isfinite(value):
         raise invalid("a parameter is not a finite number")
     if isinstance(value, str) and len(value) > MAX_CHARACTERS:

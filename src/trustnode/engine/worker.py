@@ -24,6 +24,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from trustnode.engine import clerk, tables
 from trustnode.engine import message as wire
 from trustnode.engine import source as reading
 from trustnode.engine.frames import FrameEncoder, batch_rows, limited
@@ -104,6 +105,13 @@ class Worker:
             case wire.DescribeSource(source):
                 limit_memory(wire.RunLimits())
                 return wire.Described(reading.describe(source))
+            case wire.OpenClerk(limits):
+                limit_memory(limits)
+                return wire.Ready()
+            case wire.FindParameters() | wire.ReadParameters() | wire.WriteSchema() | wire.WriteTable():
+                return clerk.answer(request)
+            case wire.ShowSchema(sql, parameters):
+                return wire.SchemaWritten((), tables.encoded(self._session.answer_schema(sql, parameters)))
             case wire.PlanQuery(sql, parameters):
                 return wire.Planned(self._session.plan(sql, parameters))
             case wire.RunQuery():

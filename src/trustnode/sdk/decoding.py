@@ -1,7 +1,7 @@
 """Frames into Arrow batches.
 
 Decides: which types are decoded, that every batch is validated before anybody reads a value. Leaves to others: bounds
-of a message (``arrow_guard``), what a frame counts for (``delivery``). pyarrow is imported with the first frame.
+of a message (``core.arrow_header``), what a frame counts for (``delivery``). pyarrow is imported with the first frame.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import importlib
 import struct
 from typing import Any, Final
 
+from trustnode.core import arrow_header
+from trustnode.core.arrow_header import RECORD_BATCH
 from trustnode.errors import error
-from trustnode.sdk.arrow_guard import RECORD_BATCH, check_message
 from trustnode.wire.frame import Frame
 
 EXTRAS: Final = {"pyarrow": "trustnode[arrow]", "pandas": "pandas", "polars": "polars"}
@@ -28,6 +29,19 @@ def need(module: str) -> Any:
     except ImportError:
         step = f"Install it: pip install '{EXTRAS[module.partition('.')[0]]}'"
         raise error("USAGE", f"{module} is not installed", next_step=step) from None
+
+
+def check_message(header: bytes | memoryview, body_bytes: int) -> arrow_header.Header:
+    """As ``arrow_header.check_message``, in the words of what a node sent.
+
+    Raises:
+        TrustnodeError: VERIFICATION_FAILED.
+    """
+    try:
+        return arrow_header.check_message(header, body_bytes)
+    except arrow_header.UnfitMessageError as why:
+        message = f"the node sent a data frame that is not decoded: {why}"
+        raise error("VERIFICATION_FAILED", message, field="frame") from None
 
 
 class Decoder:

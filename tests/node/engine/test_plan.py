@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from node.engine.world import AGGREGATES, PLAIN, ROWS, SECRETS, orders_table, read_corpus
 
+from trustnode.core.identifier import schema_name
 from trustnode.core.policy.governed import Comparison, Governed, GovernedTable
 from trustnode.engine.session import Session
 from trustnode.engine.source import Source
@@ -167,6 +168,46 @@ def test_a_parameter_is_a_value_whatever_it_contains(session):
     plan, rows = session.run("SELECT count(*) FROM orders WHERE city = ?", (hostile,), "")
     assert rows.fetchall() == [(0,)]
     assert hostile.replace("'", "''") in plan.sql
+
+
+@pytest.mark.parametrize(
+    "sql, parameters, rows",
+    [
+        ("SELECT id FROM orders WHERE id > ? ORDER BY id LIMIT ? OFFSET ?", (3, 2, 1), 2),
+        ("SELECT id FROM orders WHERE id > ? ORDER BY id OFFSET ? LIMIT ?", (3, 1, 2), 2),
+        ("FROM orders SELECT id, ? WHERE id > ? LIMIT ?", ("x", 3, 2), 2),
+        ("SELECT ? FROM (SELECT id FROM orders WHERE id > ? LIMIT ?) LIMIT ?", (9, 3, 2, 7), 2),
+    ],
+)
+def test_parameters_are_bound_in_the_order_of_the_text(session, reference, sql, parameters, rows):
+    got = session.run(sql, parameters, "")[1].fetchall()
+    assert len(got) == rows
+    if "ORDER BY" in sql:
+        assert got == reference.sql(sql, params=list(parameters)).fetchall()
+
+
+@pytest.mark.parametrize("value, doubled", [("0.5", 1.0), ("-0.5", -1.0), ("1e3", 2000.0)])
+def test_a_fraction_that_travels_as_text_is_a_number_beside_a_number(session, value, doubled):
+    assert float(session.run("SELECT ? * 2", (value,), "")[1].fetchall()[0][0]) == doubled
+
+
+def test_the_agreements_own_schema_may_stand_before_a_table(session):
+    own = schema_name("urn:agreement:1")
+    sql = f'SELECT {own}.orders.id, o.id FROM {own.upper()}.orders JOIN "{own}"."orders" AS o USING (id)'
+    assert session.run(sql, (), "")[1].fetchall()
+
+
+@pytest.mark.parametrize("name", ["agreement_aaaaaaaa.orders", "main.orders", "a.agreement_aaaaaaaa.orders"])
+def test_no_other_schema_may_stand_before_a_table(session, name):
+    failure = refusal(session, f"SELECT id FROM {name}")
+    assert failure.reason == "QUERY_INVALID"
+    if "." not in name.partition(".")[2]:
+        assert schema_name("urn:agreement:1") in failure.message
+
+
+def test_the_schema_of_an_answer_is_the_one_that_is_delivered(session):
+    sql = "SELECT id, city, count(*) AS n FROM orders WHERE id > ? GROUP BY ALL"
+    assert session.answer_schema(sql, (1,)) == session.run(sql, (1,), "")[1].to_arrow_reader().schema
 
 
 @pytest.mark.parametrize("parameters", [(), (1, 2), (float("nan"),), (float("inf"),)])

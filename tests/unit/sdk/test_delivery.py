@@ -10,7 +10,7 @@ from unit.sdk.frames import TABLE, commitment, frame, frames_of, split
 
 from trustnode.core.access import AccessHeader, DecisionLink, Receipt
 from trustnode.errors import TrustnodeError
-from trustnode.sdk.arrow_guard import check_message
+from trustnode.sdk.decoding import check_message
 from trustnode.sdk.delivery import Delivery
 
 SALT = bytes(range(16))

@@ -2,7 +2,8 @@
 
 Decides: which messages are decoded at all: a schema or a record batch, not compressed, its buffers inside the body and
 apart from each other, as many rows as were announced. A 2.8 kB compressed batch can hold 80 MB of zeros, and a null
-column of 2^40 rows needs no bytes (data-plane 4). Leaves to others: decoding, types (``decoding``).
+column of 2^40 rows needs no bytes (data-plane 4). Leaves to others: decoding, types and the words of a
+refusal (``sdk.decoding`` for what a node sends, ``engine.parameters`` for what a client sends).
 
 The header is a flatbuffer; the few fields that matter are read with bounds, nothing else.
 """
@@ -12,8 +13,6 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-from trustnode.errors import TrustnodeError, error
-
 SCHEMA: Final = 1
 RECORD_BATCH: Final = 3
 MAX_ROWS: Final = 1 << 24
@@ -22,6 +21,10 @@ MAX_BUFFERS: Final = 1 << 16
 MAX_HEADER_BYTES: Final = 2 * 1024 * 1024
 """Five megabytes hold a hundred thousand columns, which take many times that when they are decoded."""
 _BUFFER: Final = struct.Struct("<qq")
+
+
+class UnfitMessageError(ValueError):
+    """Why a message is not decoded, as the end of a sentence."""
 
 
 class Header(NamedTuple):
@@ -40,31 +43,33 @@ def check_message(header: bytes | memoryview, body_bytes: int) -> Header:
         body_bytes: Length of the body that came with it.
 
     Raises:
-        TrustnodeError: VERIFICATION_FAILED.
+        UnfitMessageError: It is not to be decoded.
     """
     if len(header) > MAX_HEADER_BYTES:
-        raise _refused("its header is too long")
+        raise UnfitMessageError("its header is too long")
     try:
         return _checked(bytes(header), body_bytes)
+    except UnfitMessageError:
+        raise
     except (struct.error, IndexError, ValueError):
-        raise _refused("its header cannot be read") from None
+        raise UnfitMessageError("its header cannot be read") from None
 
 
 def _checked(raw: bytes, body_bytes: int) -> Header:
     message = _Table(raw, _offset(raw, 0))
     kind = message.byte(1)
     if kind not in (SCHEMA, RECORD_BATCH):
-        raise _refused("it is neither a schema nor a record batch")
+        raise UnfitMessageError("it is neither a schema nor a record batch")
     if message.long(3) != body_bytes:
-        raise _refused("it announces a body of another length")
+        raise UnfitMessageError("it announces a body of another length")
     if kind == SCHEMA:
         return Header(kind, 0)
     batch = message.table(2)
     rows = batch.long(0)
     if not 0 <= rows <= MAX_ROWS:
-        raise _refused("it announces too many rows")
+        raise UnfitMessageError("it announces too many rows")
     if batch.has(3):
-        raise _refused("it is compressed")
+        raise UnfitMessageError("it is compressed")
     _check_buffers(raw, batch, body_bytes)
     return Header(kind, rows)
 
@@ -72,14 +77,14 @@ def _checked(raw: bytes, body_bytes: int) -> Header:
 def _check_buffers(raw: bytes, batch: _Table, body_bytes: int) -> None:
     start, count = batch.vector(2)
     if count > MAX_BUFFERS:
-        raise _refused("it has too many buffers")
+        raise UnfitMessageError("it has too many buffers")
     end = 0
     for number in range(count):
         offset, length = _BUFFER.unpack_from(raw, start + number * _BUFFER.size)
         if length < 0 or offset < 0 or offset + length > body_bytes:
-            raise _refused("a buffer lies outside its body")
+            raise UnfitMessageError("a buffer lies outside its body")
         if length and offset < end:
-            raise _refused("its buffers overlap")
+            raise UnfitMessageError("its buffers overlap")
         end = max(end, offset + length)
 
 
@@ -126,7 +131,3 @@ def _inside(raw: bytes, at: int) -> int:
     if not 0 <= at < len(raw):
         raise ValueError("outside the header")
     return at
-
-
-def _refused(why: str) -> TrustnodeError:
-    return error("VERIFICATION_FAILED", f"the node sent a data frame that is not decoded: {why}", field="frame")
