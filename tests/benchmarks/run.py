@@ -18,6 +18,7 @@ MODULES = {
     "appending": ("append",),
     "searching": ("search",),
     "proofs": ("log_proof",),
+    "logs": ("log_1m", "log_10m"),
     "decisions": ("decision",),
     "starting": ("help", "import", "ready"),
     "negotiating": ("negotiation",),

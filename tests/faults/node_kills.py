@@ -120,7 +120,8 @@ async def run(folder: Path, kills: int, seed: int) -> Tally:
     async with two_nodes(folder) as nodes:
         async with _traffic(nodes, told):
             for _ in range(kills):
-                await _moment(chance, told)
+                if not await _moment(chance, told):
+                    tally.wrong.append(f"no client was served for {WAIT_S} s; refused: {dict(told.refused)}")
                 domain = chance.choice((HOME, DATA))
                 await nodes.kill(domain)
                 tally.add(await _verify(nodes.folder / domain / "node.db", domain, told))
@@ -136,14 +137,23 @@ async def run(folder: Path, kills: int, seed: int) -> Tally:
     )  # fmt: skip
 
 
-async def _moment(chance: random.Random, told: Told) -> None:
-    """A random moment: one in five while nodes still find each other again, the others while reads come through."""
+async def _moment(chance: random.Random, told: Told) -> bool:
+    """A random moment: one in five while nodes still find each other again, the others while reads come through.
+
+    Returns:
+        Whether anything came through where it had to.
+    """
+    served = True
     if chance.random() >= 0.2:
         before = told.acknowledged
-        async with asyncio.timeout(WAIT_S):
-            while told.acknowledged == before:
-                await asyncio.sleep(0.005)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while told.acknowledged == before:
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            served = False
     await asyncio.sleep(chance.uniform(0, MOMENT_S))
+    return served
 
 
 async def _rest(nodes: Processes) -> None:
