@@ -14,6 +14,7 @@ from federation.world import DATA, FAR, HOME, AccessState, ticket, until
 from grpc import aio
 
 from trustnode.app import courier, follower
+from trustnode.app.access.carrying import _header_of
 from trustnode.errors import TrustnodeError
 from trustnode.testing import hostile
 from trustnode.testing.certificates import Leaf, Venue
@@ -352,3 +353,10 @@ async def test_d4a_a_follower_that_floods_nonces_is_ended_and_the_others_are_fol
     # A caller that still writes when its call has ended may hear of that from its own gRPC first.
     assert failure.reason == "RATE_LIMITED" or failure.message == "Internal error from Core"
     await others_are_well(world)
+
+
+async def test_a_header_in_the_name_of_another_access_is_refused() -> None:
+    mine, other = str(uuid.uuid4()), str(uuid.uuid4())
+    assert _header_of(msgspec.json.encode(HEADER | {"access": mine}), mine).access == mine
+    with pytest.raises(TrustnodeError, match="of another access"):
+        _header_of(msgspec.json.encode(HEADER | {"access": other}), mine)
