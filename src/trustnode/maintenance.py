@@ -28,7 +28,7 @@ from trustnode.keys.cards import earlier_cards
 from trustnode.keys.files import read_secret
 from trustnode.node import MASK_KEY_FILE, Certificates, SystemClock
 from trustnode.store import check, connection
-from trustnode.store.head import record_path
+from trustnode.store.head import HeadRecord, read_record, record_path
 from trustnode.store.log import Head
 from trustnode.store.writer import Store
 from trustnode.wire.channel import Target
@@ -159,9 +159,9 @@ async def restore(home: Path, copy: Path, order: recovery.Order, **how: Any) -> 
     loaded = settings.load(home, os.environ if how.get("environ") is None else how["environ"], how.get("flags")).config
     store = home / loaded.store.path
     await asyncio.to_thread(check_own, copy, loaded.node.trust_domain)
-    await asyncio.to_thread(_put, copy, store, (how.get("time") or SystemClock()).now())
+    covered = await asyncio.to_thread(_put, copy, store, (how.get("time") or SystemClock()).now())
     async with opened(home, **how) as venue:
-        await venue.store.write(recovery.mark_restored(order), event_id="", returns=str)
+        await venue.store.write(recovery.mark_restored(order, covered=covered), event_id="", returns=str)
         return venue.store.head()
 
 
@@ -177,7 +177,9 @@ def check_own(copy: Path, domain: str) -> None:
         raise error("CONFIG_INVALID", f"{copy.name} is a backup of {of}, not of {domain}", field="file")
 
 
-def _put(copy: Path, store: Path, now: str) -> None:
+def _put(copy: Path, store: Path, now: str) -> bool:
+    """Move the old store aside, put the copy in its place; whether the copy holds all that the old one ever showed."""
+    shown = read_record(store)
     with connection.lock(store):
         problems = check.check_store(copy, limit=1, has_record=record_path(copy).exists())
         if problems:
@@ -188,6 +190,8 @@ def _put(copy: Path, store: Path, now: str) -> None:
             if part.exists():
                 part.rename(store.with_name(aside + suffix))
         check.restore(copy, store)
+        with check.reading(store) as view:
+            return isinstance(shown, HeadRecord) and shown.size <= view.evidence.head().size
 
 
 async def recover(

@@ -338,13 +338,14 @@ class Node:
     async def _compare_restored(self) -> None:
         """A restored store waits until every mirror has shown that it knows no more of our log than is here."""
         while self.venue.read_only and self.venue.read_only == self.waits_because:
-            why = await recovery.compare_restored(self.venue)
-            if not why and self.venue.store.permit(self.waits_because):
+            found = await recovery.compare_restored(self.venue)
+            if not found.why and self.venue.store.permit(self.waits_because):
                 await self.venue.store.write(recovery.release(self.venue), event_id="", returns=str)
                 await go_live(self)
                 log.info("a restored store goes on", entries=self.venue.store.head().size)
                 return
-            self.waits_because = self.venue.store.restate(self.waits_because, why)
+            self.waits_because = self.venue.store.restate(self.waits_because, found.why)
+            self.venue.way_on = found.next_step
             await asyncio.sleep(RESTORED_LOOK_S)
 
     async def _watch_writer(self) -> None:
@@ -464,7 +465,7 @@ class Node:
         silent = tuple(domain for domain in self.follower.followed() if self.follower.silent_since(domain))
         alarms = status.alarms(
             self.venue, self.home, alarm_percent=self.config.disk.alarm_percent, root_keys=root_key_files(self.home),
-            peers_silent=silent, conflicts=self.conflicts, ends=self.warnings.ends,
+            peers_silent=silent, conflicts=self.conflicts, ends=self.warnings.ends, unmirrored=self.mirrors.problems,
         )  # fmt: skip
         newest = self.publisher.newest
         return status.NodeFacts(

@@ -101,3 +101,39 @@ async def aio_invite(home: Path) -> None:
     """Something that the backup does not have."""
     async with aio.operator(home) as operator:
         await operator.call("AdminService/InviteParticipant", name="late", roles=("CONSUMER",), title="late")
+
+
+async def test_a_venue_that_nobody_mirrors_goes_on_only_by_its_own_head_record(tmp_path: Path):
+    home, backup = tmp_path / GZ, tmp_path / "b.tnb"
+    people = People(tmp_path, home)
+    async with Network(tmp_path) as network:
+        await network.start(GZ)
+        await people.types("li", "backup", "create", "-o", str(backup))
+        await network.stop(GZ)
+
+        # the disk is gone, and with it the record of what was shown
+        for name in home.glob("node.db*"):
+            name.unlink()
+        refused = await people.types("li", "backup", "restore", str(backup), status=3)
+        assert refused["error"]["reason"] == "APPROVAL_MISSING"
+        await people.types("li", "backup", "restore", str(backup), "--alone")
+        node = await network.start(GZ)
+
+        async def says_why() -> bool:
+            return "nobody mirrors this log" in node.venue.read_only
+
+        await until(says_why)
+        status = await people.types("li", "status", status=9)
+        assert status["state"] == "READ_ONLY"
+        await network.stop(GZ)
+
+        # the disk is there, its record says that the backup holds all that was ever shown
+        await people.types("li", "backup", "restore", str(backup), "--alone")
+        node = await network.start(GZ)
+
+        async def says_so() -> bool:
+            entries = await node.venue.store.read(lambda view: view.evidence.chain("node", GZ))
+            return any(b'"actor":"operator/alone"' in one.statement for one in entries if one.statement)
+
+        await until(says_so)
+        assert not node.venue.read_only

@@ -11,6 +11,7 @@ it sees hashes, salted and without a name.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -36,8 +37,10 @@ from trustnode.store.unit import Tx, View
 from trustnode.wire.mirror import MirrorPage, mirror_log
 
 SCOPE: Final = "EVIDENCE"
-PULL_S: Final = 2.0
-"""How often a peer is asked whether its log has grown; one small call where it has not."""
+LOOK_S: Final = 1.0
+"""How often we look whether we have cosigned a larger head of a peer than our copy of its log has; no call."""
+ASK_S: Final = 60.0
+"""How often a peer is asked although we have cosigned nothing new of its log."""
 CALL_S: Final = 20.0
 PAGE_BYTES: Final = 1 << 20
 MAX_DIGESTS: Final = 256
@@ -137,16 +140,31 @@ class Mirrors:
     quota_bytes: int = QUOTA_BYTES
     problems: dict[str, str] = field(default_factory=dict)
     """Why the copy of a venue's log does not grow; its operator and ours should know."""
+    _asked: dict[str, float] = field(default_factory=dict)
+    _monotonic: Callable[[], float] = time.monotonic
 
     async def run(self) -> None:
         """Copy until cancelled."""
         while True:
             if not self.venue.read_only:
-                found = await self.venue.store.read(lambda view: view.find(PeeringState, state="APPROVED"))
-                await asyncio.gather(*(self._try(peer.id) for peer in found if SCOPE in peer.scopes))
-            await asyncio.sleep(PULL_S)
+                due = await self.venue.store.read(self._due)
+                await asyncio.gather(*(self._try(domain) for domain in due))
+            await asyncio.sleep(LOOK_S)
+
+    def _due(self, view: View) -> list[str]:
+        """Query: peers whose log has grown as far as we know, and those that were not asked for long."""
+        found = view.find(PeeringState, state="APPROVED")
+        return [peer.id for peer in found if SCOPE in peer.scopes and self._is_due(view, peer.id)]
+
+    def _is_due(self, view: View, domain: str) -> bool:
+        if self._monotonic() - self._asked.get(domain, -ASK_S) >= ASK_S:
+            return True
+        origin = log_origin(domain)
+        cosigned, held = view.witnessed(origin), view.mirrors.head(origin)
+        return cosigned is not None and cosigned.size > (held.size if held else 0)
 
     async def _try(self, domain: str) -> None:
+        self._asked[domain] = self._monotonic()
         try:
             await self.pull(domain)
         except TrustnodeError as problem:

@@ -120,7 +120,7 @@ def _check_nobody_knows_more(venue: Venue, copies: Sequence[Copy], asked: Survey
             "ILLEGAL_TRANSITION",
             f"this node has shown {shown:,} entries of its log, the mirrors hold {signed:,}: "
             "going on from there would make two histories",
-            next_step="Name a mirror that holds more, or close this log: trustnode log succeed",
+            next_step="Name a mirror that holds more; docs/operations/recovery.md says what else is left.",
         )
 
 
@@ -285,14 +285,16 @@ class Restored(msgspec.Struct, frozen=True):
     actor: str
     document: str = ""
     """Digest of the order."""
+    covered: bool = False
+    """Whether the head record had survived, and the backup holds all that it says was ever shown."""
 
 
-def mark_restored(order: Order) -> Callable[[Tx], str]:
+def mark_restored(order: Order, *, covered: bool) -> Callable[[Tx], str]:
     """Unit: nothing is signed until this store was compared with every mirror. No entry: that would be a fork."""
 
     def unit(tx: Tx) -> str:
         digest = tx.keep(order.document) if order.document else ""
-        tx.set_setting(RESTORED, msgspec.json.encode(Restored(tx.now, order.actor, digest)).decode())
+        tx.set_setting(RESTORED, msgspec.json.encode(Restored(tx.now, order.actor, digest, covered)).decode())
         return tx.now
 
     return unit
@@ -323,26 +325,36 @@ async def is_restored(venue: Venue) -> bool:
     return await venue.store.read(lambda view: _restored(view) is not None)
 
 
-async def compare_restored(venue: Venue) -> str:
-    """Compare a restored store with every mirror; it may sign again where all of them fit.
+class Comparison(NamedTuple):
+    """How a restored store fits what others hold."""
 
-    Returns:
-        Why it may not yet; empty: it may.
+    why: str = ""
+    """Why it may not sign yet; empty: it may."""
+    next_step: str = ""
+
+
+async def compare_restored(venue: Venue) -> Comparison:
+    """Compare a restored store with every mirror; it may sign again where all of them answer and fit.
+
+    Where no mirror is known at all, only a head record that survived can say that nothing more was ever shown.
     """
-    asked = await salvage.survey(venue)
-    own = venue.store.head().size
+    asked, own = await salvage.survey(venue), venue.store.head().size
     if asked.largest is not None and asked.largest.signed.size > own:
         best = asked.largest
-        return f"this store ends at entry {own:,}; {best.venue} has cosigned {best.signed.size:,}"
+        why = f"this store ends at entry {own:,}; {best.venue} has cosigned {best.signed.size:,}"
+        return Comparison(why, f"trustnode log recover --from {best.venue}")
     for copy in asked.copies:
         if await venue.store.read(_root(copy.signed.size)) != copy.signed.root:
-            return f"this store has another history than the one that {copy.venue} has cosigned"
+            return Comparison(f"this store has another history than the one that {copy.venue} has cosigned")
     if asked.silent:
-        return f"restored from a backup; not compared yet with {', '.join(sorted(asked.silent))}"
-    if not asked.copies and not asked.empty:
-        return "restored from a backup; no mirror is known that it could be compared with"
+        names = ", ".join(sorted(asked.silent))
+        step = "Wait for them; or go on with those that answer: trustnode log recover --from VENUE"
+        return Comparison(f"restored from a backup; not compared yet with {names}", step)
+    restored = await venue.store.read(_restored)
+    if not asked.copies and not asked.empty and not (restored and restored.covered):
+        return Comparison("restored from a backup; nobody mirrors this log, so nobody knows what else was signed")
     log.info("restored store compared", mirrors=len(asked.copies), size=own)
-    return ""
+    return Comparison()
 
 
 def _root(size: int) -> Callable[[View], bytes]:

@@ -6,8 +6,9 @@ Decides: what is counted as today's work and what is an alarm. Leaves to others:
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from trustnode.app import quorums
@@ -120,6 +121,7 @@ def alarms(
     peers_silent: tuple[str, ...],
     conflicts: tuple[str, ...] = (),
     ends: tuple[End, ...] = (),
+    unmirrored: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Alarm, ...]:
     """Everything that is wrong now."""
     found: list[Alarm] = []
@@ -139,6 +141,10 @@ def alarms(
             f"Ask its operator for the fingerprint of its newest card, then: trustnode peer update CARD ({name})",
         )
         for name in conflicts
+    ]
+    found += [
+        Alarm("MIRROR", f"the log of {name} is not mirrored here: {why}", f"Tell its operator; see: peer show {name}")
+        for name, why in sorted(unmirrored.items())
     ]
     now = venue.clock.now()
     found += [Alarm("EXPIRY", one.sentence(now), one.step, one.not_after) for one in due(ends, now)]

@@ -200,16 +200,13 @@ def carry_out(ctx: click.Context, wanted: Wanted, document: Document, *, alone: 
     """Carry out an act that is signed by whom it has to be; whether it is, is checked where it is carried out."""
     from trustnode.cli import admin, upkeep
 
-    table: dict[str, Carry] = {
+    table: dict[Act, Carry] = {
         "admin.add": admin.changed,
         "admin.remove": admin.changed,
         "backup.restore": upkeep.restored,
         "log.recover": upkeep.recovered,
     }
-    carry = table.get(wanted.act)
-    if carry is None:
-        raise error("USAGE", f"{wanted.act} is not carried out by this program", field="act")
-    carry(ctx, wanted, document, alone)
+    table[wanted.act](ctx, wanted, document, alone)
     done(wanted.home, document)
 
 

@@ -24,7 +24,7 @@ Role = Literal["SYSTEM", "SECURITY", "AUDIT"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 MAY_ASK: Final = frozenset({"SYSTEM", "SECURITY"})
 """Roles that may order an act; any other operator may approve it. AUDIT looks, and approves."""
-Act = Literal["admin.add", "admin.remove", "backup.restore", "log.recover", "log.succeed", "ca.rotate"]
+Act = Literal["admin.add", "admin.remove", "backup.restore", "log.recover"]
 ACT_LIFE_S: Final = 86400.0
 """How long an act waits for a second person."""
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$(?!\n)")]
