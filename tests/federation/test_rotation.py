@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
+import msgspec
 import pytest
 import pytest_asyncio
 from federation.key_world import holds, impatient, install
@@ -23,9 +24,10 @@ from trustnode.core.evidence.note import ED25519, VerifierKey
 from trustnode.core.evidence.report import Report
 from trustnode.core.evidence.verify import verify_bundle
 from trustnode.core.identity import fingerprint, log_origin
+from trustnode.core.participant import ParticipantKey
 from trustnode.core.peering import Status, StatusEvent
 from trustnode.errors import TrustnodeError
-from trustnode.keys import load_node_keys
+from trustnode.keys import FileSigner, load_certificate_key, load_node_keys, make_csr
 from trustnode.keys.rotation import KINDS, SIGNING, is_staged, promote, stage, take_back
 from trustnode.node import Node
 from trustnode.testing.network import Network, until
@@ -135,6 +137,31 @@ async def test_i6a_i6b_every_kind_of_key_is_replaced_at_both_nodes_without_a_fai
     assert callers.read > CALLERS * (len(KINDS) + 2)
     assert [path.name for path in (world.folder / DATA / "keys").glob("*.old.key")] == []
     await read_anew(world, agreement.id)
+
+
+async def test_a_participant_replaces_its_document_key_while_it_reads(world) -> None:
+    acme = world.clients["acme"]
+    agreement = await world.agree(acme, f"{DATA}/small")
+    old = acme.profile.key_document
+    async with reading(agreement) as callers:
+        made = await acme.connection.replace_key()
+        async with aio.connect(made.folder) as client:
+            again = await client.agreement(agreement.id)
+            assert (await again.sql(QUERY).to_arrow()).num_rows == 5
+        await until(lambda done=callers.read: _more(callers, done))
+        assert callers.failed == []
+    document = decode(made.key_document, ParticipantKey)
+    assert document.previous == old.digest
+    assert world[DATA].venue.keyring.key_documents[made.participant].digest == made.key_document.digest
+    # A certificate alone replaces no key: its successor carries the signature of the present one.
+    stranger = FileSigner.generate()
+    forged = seal(
+        msgspec.structs.replace(document, public=stranger.public.hex(), previous=made.key_document.digest), stranger
+    )
+    csr = make_csr(load_certificate_key(made.folder / "client.key"))
+    with pytest.raises(TrustnodeError) as refused:
+        await acme.connection.call("ParticipantService/RenewCertificate", csr_der=csr, participant_key=forged)
+    assert refused.value.reason == "SIGNATURE_INVALID"
 
 
 async def read_anew(world: World, agreement: str) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("evidence", "log", "witness", "authority", "intermediate", "node")
 STEALABLE: Final = ("evidence", "log", "witness", "authority")
+DOCUMENT: Final = "document"
+"""The key a participant signs with."""
 UNPUBLISHED: Final = ("intermediate", "node")
 
 
@@ -137,7 +139,7 @@ def _kid(raw_hex: str) -> str:
 
 
 @key.command()
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice((*KINDS, DOCUMENT)))
 @card.draft_option
 @card.key_option
 @click.pass_context
@@ -145,8 +147,11 @@ def rotate(ctx: click.Context, kind: str, draft: Path | None, key_files: tuple[P
     """Replace the KIND key of your node: nothing that runs is interrupted.
 
     The next card publishes the new key beside the old one; the node signs with it when its peers have that card, or
-    after a day. The card after that drops the old one.
+    after a day. The card after that drops the old one. KIND ``document``, with a profile: the key you sign with.
     """
+    if kind == DOCUMENT:
+        _rotate_document_key()
+        return
     from trustnode.keys import rotation
 
     home = asking.home()
@@ -159,6 +164,16 @@ def rotate(ctx: click.Context, kind: str, draft: Path | None, key_files: tuple[P
         return
     made = card.make_next(home, draft=draft, key_files=key_files)
     card.show(ctx, made, f"made     a new {kind} key; it is used when peers have the card: trustnode key status")
+
+
+def _rotate_document_key() -> None:
+    from trustnode.sdk import loop
+
+    with session.client() as client:
+        client.acting()
+        made = loop.run(client.sdk.connection.replace_key())
+    kid = made.public_key.kid
+    output.show({"kid": kid, "folder": str(made.folder)}, f"made     a new document key, {kid[:16]}; yours from now on")
 
 
 def _domain(home: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from trustnode.app.participant import remember_certificate
 from trustnode.app.submission import Answer, submit
 from trustnode.app.venue import Venue
-from trustnode.core.document import Document, cosign, decode
+from trustnode.core.document import Document, cosign, decode, has_signature, pae
 from trustnode.core.participant import ParticipantKey, ParticipantState
 from trustnode.errors import error
 from trustnode.keys.authority import described
@@ -48,6 +48,7 @@ def methods(venue: Venue) -> tuple[Method, ...]:
 
     async def renew(call: Call, request: pb.RenewCertificateRequest) -> pb.RenewCertificateResponse:
         participant = call.caller.participant
+        replaced = await _replaced(venue, participant, request) if request.HasField("participant_key") else None
         chain = venue.issuer.client_chain(request.csr_der, participant)
 
         def unit(tx: Tx) -> str:
@@ -58,7 +59,10 @@ def methods(venue: Venue) -> tuple[Method, ...]:
             return _issued(participant, chain)(tx)
 
         await venue.store.write(unit, event_id="", returns=str)
-        return pb.RenewCertificateResponse(certificate_chain_pem=chain.decode())
+        return pb.RenewCertificateResponse(
+            certificate_chain_pem=chain.decode(),
+            participant_key=document_to_proto(replaced) if replaced else None,
+        )  # fmt: skip
 
     return (
         Method(
@@ -70,6 +74,24 @@ def methods(venue: Venue) -> tuple[Method, ...]:
             response=pb.RenewCertificateResponse, handler=renew, audiences=only("CLIENT"), cost="HEAVY",
         ),
     )  # fmt: skip
+
+
+async def _replaced(venue: Venue, participant: str, request: pb.RenewCertificateRequest) -> Document:
+    """Take a new document key in. The certificate alone is not enough for that: the present key signs its successor."""
+    document = document_from_proto(request.participant_key)
+    value, message = decode(document, ParticipantKey), pae(document.payload_type, document.payload)
+    now, known = venue.clock.now(), venue.keyring(participant, "participant")
+    present = venue.keyring.key_documents.get(participant)
+    signers = {key.raw.hex() for key in known if key.counts_for(now, now) and has_signature(document, message, key.raw)}
+    if value.participant != participant or present is None:
+        raise error("IDENTITY_WRONG_DOMAIN", "a participant replaces its own key")
+    if (value.title, value.roles, value.custody) != (present.value.title, present.value.roles, present.value.custody):
+        raise error("HASH_MISMATCH", "the new key document says something else of its holder than the present one")
+    if present.value.public not in signers:
+        raise error("SIGNATURE_INVALID", "the present key has not signed the document of the new one")
+    signed = cosign(document, venue.evidence)
+    await submit(venue, venue.self_sender, signed)
+    return signed
 
 
 def _check_invited(view: View, venue: Venue, value: ParticipantKey, keys: str, invitation: str) -> None:

@@ -12,11 +12,14 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+import msgspec
+
 from trustnode.core import clock
-from trustnode.core.document import Document
+from trustnode.core.document import Document, decode, seal
 from trustnode.core.identity import bundle_of
+from trustnode.core.participant import ParticipantKey
 from trustnode.errors import TrustnodeError, error
-from trustnode.keys import Credential, load_certificate_key, make_csr, renewal_time
+from trustnode.keys import Credential, FileSigner, load_certificate_key, make_csr, renewal_time
 from trustnode.sdk.profile import Profile, new_id, now
 from trustnode.wire.channel import Target, VenueChannel, open_local
 from trustnode.wire.convert import RemoteObject
@@ -187,6 +190,31 @@ class Connection(Node):
         self._credential = Credential(self._credential.key_pem, chain)
         self._channel.replace(credential=self._credential)
         self._renews_at = renewal_time(self._credential.leaf, 2, 3)
+
+    async def replace_key(self) -> Profile:
+        """Replace the document key: the present one signs its successor, and counts on for what it has signed.
+
+        Returns:
+            The profile with the new key; connections that were opened before go on with the old one.
+
+        Raises:
+            TrustnodeError: As ``call``; HASH_MISMATCH when the venue signed another document than ours.
+        """
+        profile, signer, time = self.profile, FileSigner.generate(), now()
+        present = decode(profile.key_document, ParticipantKey)
+        life = clock.moment(present.not_after) - clock.moment(present.not_before)
+        successor = msgspec.structs.replace(
+            present, id=new_id(), time=time, public=signer.public.hex(), not_before=time,
+            not_after=clock.shift(time, life.total_seconds()), previous=profile.key_document.digest,
+        )  # fmt: skip
+        statement = seal(successor, signer, profile.signer)
+        csr = make_csr(load_certificate_key(profile.folder / "client.key"))
+        answer = await self.call("ParticipantService/RenewCertificate", csr_der=csr, participant_key=statement)
+        if answer["participant_key"].payload != statement.payload:
+            raise error("HASH_MISMATCH", "the venue answered with another key document than ours")
+        profile.replace_key(signer, answer["participant_key"])
+        profile.write_certificate(answer["certificate_chain_pem"].encode())
+        return Profile.open(profile.folder)
 
 
 def ended(profile: Profile) -> TrustnodeError:

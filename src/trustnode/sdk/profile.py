@@ -209,6 +209,13 @@ class Profile:
             replace_file(self.folder / "client.key", key_pem)
         replace_file(self.folder / "client.pem", chain_pem)
 
+    def replace_key(self, signer: FileSigner, statement: Document) -> None:
+        """Act with another document key from now on; the file of the old one is kept beside it."""
+        old = self.signer
+        replace_file(self.folder / f"participant.{old.public.hex()[:16]}.key", old.pem)
+        replace_file(self.folder / "participant.key", signer.pem)
+        replace_file(self.folder / "participant-key.json", envelope.encode(statement))
+
     def _document(self, name: str) -> Document:
         return envelope.decode(self._read(name))
 

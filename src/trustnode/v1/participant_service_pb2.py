@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trustnode.v1 import document_pb2 as trustnode_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&trustnode/v1/participant_service.proto\x12\x0ctrustnode.v1\x1a\x1btrustnode/v1/document.proto\"i\n\x17\x45nrolParticipantRequest\x12\x0f\n\x07\x63sr_der\x18\x01 \x01(\x0c\x12/\n\x0fparticipant_key\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12\x0c\n\x04name\x18\x03 \x01(\t\"\xbb\x01\n\x18\x45nrolParticipantResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\t\x12/\n\x0fparticipant_key\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12$\n\x04\x63\x61rd\x18\x03 \x01(\x0b\x32\x16.trustnode.v1.Document\x12)\n\x0bparticipant\x18\x04 \x01(\x0b\x32\x14.trustnode.v1.Object\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07\x63sr_der\x18\x01 \x01(\x0c\"9\n\x18RenewCertificateResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\t2\xda\x01\n\x12ParticipantService\x12\x61\n\x10\x45nrolParticipant\x12%.trustnode.v1.EnrolParticipantRequest\x1a&.trustnode.v1.EnrolParticipantResponse\x12\x61\n\x10RenewCertificate\x12%.trustnode.v1.RenewCertificateRequest\x1a&.trustnode.v1.RenewCertificateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&trustnode/v1/participant_service.proto\x12\x0ctrustnode.v1\x1a\x1btrustnode/v1/document.proto\"i\n\x17\x45nrolParticipantRequest\x12\x0f\n\x07\x63sr_der\x18\x01 \x01(\x0c\x12/\n\x0fparticipant_key\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12\x0c\n\x04name\x18\x03 \x01(\t\"\xbb\x01\n\x18\x45nrolParticipantResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\t\x12/\n\x0fparticipant_key\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12$\n\x04\x63\x61rd\x18\x03 \x01(\x0b\x32\x16.trustnode.v1.Document\x12)\n\x0bparticipant\x18\x04 \x01(\x0b\x32\x14.trustnode.v1.Object\"[\n\x17RenewCertificateRequest\x12\x0f\n\x07\x63sr_der\x18\x01 \x01(\x0c\x12/\n\x0fparticipant_key\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\"j\n\x18RenewCertificateResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\t\x12/\n\x0fparticipant_key\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document2\xda\x01\n\x12ParticipantService\x12\x61\n\x10\x45nrolParticipant\x12%.trustnode.v1.EnrolParticipantRequest\x1a&.trustnode.v1.EnrolParticipantResponse\x12\x61\n\x10RenewCertificate\x12%.trustnode.v1.RenewCertificateRequest\x1a&.trustnode.v1.RenewCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,9 +37,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLPARTICIPANTRESPONSE']._serialized_start=193
   _globals['_ENROLPARTICIPANTRESPONSE']._serialized_end=380
   _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=382
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=424
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=426
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=483
-  _globals['_PARTICIPANTSERVICE']._serialized_start=486
-  _globals['_PARTICIPANTSERVICE']._serialized_end=704
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=473
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=475
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=581
+  _globals['_PARTICIPANTSERVICE']._serialized_start=584
+  _globals['_PARTICIPANTSERVICE']._serialized_end=802
 # @@protoc_insertion_point(module_scope)

@@ -29,13 +29,17 @@ class EnrolParticipantResponse(_message.Message):
     def __init__(self, certificate_chain_pem: _Optional[str] = ..., participant_key: _Optional[_Union[_document_pb2.Document, _Mapping]] = ..., card: _Optional[_Union[_document_pb2.Document, _Mapping]] = ..., participant: _Optional[_Union[_document_pb2.Object, _Mapping]] = ...) -> None: ...
 
 class RenewCertificateRequest(_message.Message):
-    __slots__ = ("csr_der",)
+    __slots__ = ("csr_der", "participant_key")
     CSR_DER_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANT_KEY_FIELD_NUMBER: _ClassVar[int]
     csr_der: bytes
-    def __init__(self, csr_der: _Optional[bytes] = ...) -> None: ...
+    participant_key: _document_pb2.Document
+    def __init__(self, csr_der: _Optional[bytes] = ..., participant_key: _Optional[_Union[_document_pb2.Document, _Mapping]] = ...) -> None: ...
 
 class RenewCertificateResponse(_message.Message):
-    __slots__ = ("certificate_chain_pem",)
+    __slots__ = ("certificate_chain_pem", "participant_key")
     CERTIFICATE_CHAIN_PEM_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANT_KEY_FIELD_NUMBER: _ClassVar[int]
     certificate_chain_pem: str
-    def __init__(self, certificate_chain_pem: _Optional[str] = ...) -> None: ...
+    participant_key: _document_pb2.Document
+    def __init__(self, certificate_chain_pem: _Optional[str] = ..., participant_key: _Optional[_Union[_document_pb2.Document, _Mapping]] = ...) -> None: ...
