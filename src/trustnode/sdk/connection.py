@@ -195,7 +195,8 @@ class Connection(Node):
         """Replace the document key: the present one signs its successor, and counts on for what it has signed.
 
         Returns:
-            The profile with the new key; connections that were opened before go on with the old one.
+            The profile with the new key. Connections of other processes read on with the old one; negotiating is
+            refused there until they are opened again.
 
         Raises:
             TrustnodeError: As ``call``; HASH_MISMATCH when the venue signed another document than ours.
@@ -214,7 +215,7 @@ class Connection(Node):
             raise error("HASH_MISMATCH", "the venue answered with another key document than ours")
         profile.replace_key(signer, answer["participant_key"])
         profile.write_certificate(answer["certificate_chain_pem"].encode())
-        return Profile.open(profile.folder)
+        return profile
 
 
 def ended(profile: Profile) -> TrustnodeError:

@@ -215,6 +215,8 @@ class Profile:
         replace_file(self.folder / f"participant.{old.public.hex()[:16]}.key", old.pem)
         replace_file(self.folder / "participant.key", signer.pem)
         replace_file(self.folder / "participant-key.json", envelope.encode(statement))
+        for name in ("signer", "key_document"):
+            self.__dict__.pop(name, None)  # read anew
 
     def _document(self, name: str) -> Document:
         return envelope.decode(self._read(name))

@@ -41,7 +41,8 @@ class Trust:
     def keys(self, owner: str, use: KeyUse) -> Sequence[PublicKey]:
         """Keys of an owner (``document.Keys``), those of earlier cards for what was signed then."""
         if use == "participant":
-            return self._participants.get(owner, ())
+            own = (self._profile.public_key,) if owner == self._profile.participant else ()
+            return tuple(dict.fromkeys((*own, *self._participants.get(owner, ()))))
         versions = self._versions.get(owner, ())
         return vouched_over([card.value for card in versions]).get(use, ())
 
