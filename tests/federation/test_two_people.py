@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,13 @@ async def test_an_act_that_reaches_far_takes_two_people(tmp_path: Path):
 
         # recover: the same
         waits = await people.types("wang", "log", "recover", "--from", ZJ, status=10)
-        done = await people.types("li", "approve", waits["id"])
+        act, elsewhere = home / "acts" / f"{waits['id']}.act", tmp_path / "signed-elsewhere.act"
+        shutil.copyfile(act, elsewhere)  # li cannot write into the folder of the node
+        assert (await people.types("wang", "approve", str(elsewhere), status=3))["error"]
+        await people.types("li", "approve", str(elsewhere))
+        assert (await people.types("wang", "log", "recover", "--from", ZJ, status=10))["id"] == waits["id"]
+        shutil.copyfile(elsewhere, act)
+        done = await people.types("wang", "log", "recover", "--from", ZJ)
         assert (done["size"], done["asked_by"], done["approved_by"]) == (size, "wang", "li")
         assert not list((home / "acts").glob(f"{waits['id']}.act"))
         node = await network.start(GZ)
