@@ -6,9 +6,13 @@ checked again (``access``), the Flight messages (``rpc.flight``). Source: protoc
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import msgspec
 
 from trustnode.app import reading
 from trustnode.app.access import Ticket, open_session, prepared_product
@@ -19,14 +23,19 @@ from trustnode.core.access import REQUEST_LIFE_S, AccessRequest, Query
 from trustnode.core.contract import Agreement, AgreementState
 from trustnode.core.document import Document, Signer, decode, seal
 from trustnode.core.identity import Caller
+from trustnode.core.policy.schema import Column
 from trustnode.core.stream import SALT_BYTES, query_commitment
-from trustnode.errors import error
+from trustnode.engine.message import Value
+from trustnode.errors import REASONS, error
 from trustnode.store.unit import View
 from trustnode.wire.convert import new_ticket
-from trustnode.wire.frame import parse_frame
 
 HANDLE_BYTES: Final = 32
 MAX_HANDLES: Final = 10_000
+MAX_HANDLES_OF_ONE: Final = 1_000
+"""A caller that asks and never reads keeps nobody else from asking."""
+EXPLAIN_S: Final = 20.0
+Values = tuple[Value, ...]
 
 
 class Made(NamedTuple):
@@ -46,6 +55,25 @@ class _Bound:
     sender: Sender
     agreement: str
     sql: str
+    parameters: Values = ()
+
+    def fits(self, caller: Caller) -> bool:
+        """Whether it was given to this caller, with this very certificate."""
+        return (self.spiffe_id, self.leaf_sha256) == (caller.spiffe_id, caller.leaf_sha256)
+
+
+@dataclass
+class Running:
+    """A read under way by a handle."""
+
+    bound: _Bound
+    access: str
+    is_cancelled: bool = False
+
+    def check(self) -> None:
+        """Raise CANCELLED when the caller took the read back before it began to flow."""
+        if self.is_cancelled:
+            raise error("CANCELLED", "the query was cancelled")
 
 
 @dataclass
@@ -54,37 +82,69 @@ class Handles:
 
     venue: Venue
     _held: dict[bytes, _Bound] = field(default_factory=dict)
+    _running: dict[bytes, Running] = field(default_factory=dict)
 
-    async def make(self, sender: Sender, caller: Caller, agreement: str, sql: str) -> Made:
+    async def make(
+        self, sender: Sender, caller: Caller, agreement: str, sql: str, parameters: Values = (), schema: bytes = b""
+    ) -> Made:
         """Give a handle for a query that would be allowed now; nothing is reserved or logged.
 
+        Args:
+            sender: Who asks.
+            caller: The certificate the handle is bound to.
+            agreement: Identifier or short name.
+            sql: The query.
+            parameters: Values for its ``?``.
+            schema: What was planned before for the same query; empty: it is planned now.
+
         Raises:
-            TrustnodeError: NOT_FOUND, QUERY_INVALID, BUSY when too many wait.
+            TrustnodeError: As ``schema``; BUSY when too many wait.
         """
-        schema = await self.schema(sender, agreement, sql)
+        schema = schema or await self.schema(sender, agreement, sql, parameters)
         now = self.venue.clock.now()
         self._held = {key: bound for key, bound in self._held.items() if bound.until > now}
-        if len(self._held) >= MAX_HANDLES:
+        if len(self._held) >= MAX_HANDLES or self._held_by(caller) >= MAX_HANDLES_OF_ONE:
             raise error("BUSY", "too many handles wait to be used")
         handle = secrets.token_bytes(HANDLE_BYTES)
         until = clock.shift(now, REQUEST_LIFE_S)
-        self._held[handle] = _Bound(caller.spiffe_id, caller.leaf_sha256, until, sender, agreement, sql)
+        self._held[handle] = _Bound(caller.spiffe_id, caller.leaf_sha256, until, sender, agreement, sql, parameters)
         return Made(handle, schema)
 
-    async def redeem(self, caller: Caller, raw: bytes) -> Ticket | None:
-        """The ticket behind a handle, once; None when these bytes are no handle.
+    def _held_by(self, caller: Caller) -> int:
+        return sum(bound.spiffe_id == caller.spiffe_id for bound in self._held.values())
+
+    @contextlib.asynccontextmanager
+    async def redeemed(self, caller: Caller, raw: bytes) -> AsyncIterator[tuple[Ticket, Running]]:
+        """The ticket behind a handle, once; until the block is left ``cancel`` finds the read that it began.
 
         Raises:
             TrustnodeError: NOT_FOUND, REQUEST_PROOF_TOO_WEAK.
         """
-        if len(raw) != HANDLE_BYTES:
-            return None
         bound = self._held.pop(raw, None)
-        now = self.venue.clock.now()
-        fits = bound is not None and (bound.spiffe_id, bound.leaf_sha256) == (caller.spiffe_id, caller.leaf_sha256)
-        if bound is None or not fits or bound.until < now:
+        if bound is None or not bound.fits(caller) or bound.until < self.venue.clock.now():
             raise error("NOT_FOUND", "no such ticket, or it was used; ask for another one")
-        return await self._ticket(bound)
+        ticket = await self._ticket(bound)
+        running = self._running[raw] = Running(bound, decode(ticket.request, AccessRequest).id)
+        try:
+            yield ticket, running
+        finally:
+            del self._running[raw]
+
+    def cancel(self, caller: Caller, raw: bytes) -> bool:
+        """Take a handle back, or stop the read that it began.
+
+        Returns:
+            Whether there was one of this caller.
+        """
+        waiting, running = self._held.get(raw), self._running.get(raw)
+        if waiting is not None and waiting.fits(caller):
+            del self._held[raw]
+            return True
+        if running is None or not running.bound.fits(caller):
+            return False
+        running.is_cancelled = True
+        self.venue.streams.stop(f"access:{running.access}", "CANCELLED", "the query was cancelled")
+        return True
 
     async def agreements(self, sender: Sender) -> list[str]:
         """Agreements that a caller may read under."""
@@ -93,35 +153,40 @@ class Handles:
         )
         return [state.id for state in found]
 
-    async def schema(self, sender: Sender, agreement: str, sql: str) -> bytes:
-        """The Arrow schema message of a query's answer; a foreign product has none before it is read."""
-        state, _, _ = await self._read(sender, agreement)
+    async def schema(self, sender: Sender, agreement: str, sql: str, parameters: Values = ()) -> bytes:
+        """The Arrow schema message of a query's answer; no data is read, nothing is logged.
+
+        Raises:
+            TrustnodeError: NOT_FOUND, QUERY_INVALID, BUSY; PEER_UNREACHABLE where the data are at another node.
+        """
+        state, value, _ = await self._read(sender, agreement)
         if state.provider_node != self.venue.domain:
-            return b""
-        return await self._planned_schema(state, sql)
+            return await self._schema_there(state, value, sql, parameters)
+        return await self._planned_schema(state, value, sql, parameters)
 
     async def _read(self, sender: Sender, name: str) -> tuple[AgreementState, Agreement, Document | None]:
         return await self.venue.store.read(lambda view: _known(view, sender, self.venue.domain, name))
 
-    async def _planned_schema(self, state: AgreementState, sql: str) -> bytes:
-        document = await self.venue.store.read(lambda view: view.document(state.document))
+    async def _planned_schema(self, state: AgreementState, value: Agreement, sql: str, parameters: Values) -> bytes:
         prepared = await self.venue.store.read(lambda view: prepared_product(view, state.product))
-        if document is None:
-            raise error("NOT_FOUND", "no such agreement")
-        card = self.venue.keyring.cards.get(state.consumer_node)
-        attributes = {"consumer_id": state.consumer, "consumer_area": card.value.area if card else ""}
-        session = await open_session(self.venue, decode(document, Agreement).policy, prepared, attributes, state.id)
-        plan = await session.plan(sql)
-        # The engine plans this text like any other that a consumer sends; nothing in it is trusted.
-        empty = f"select * from ({plan.query.rstrip().rstrip(';')}) as q limit 0"  # noqa: S608
-        answer = await session.read(empty)
-        header = bytes(parse_frame(answer.frames[0].data).header)
-        return b"\xff\xff\xff\xff" + len(header).to_bytes(4, "little") + header
+        session = await open_session(self.venue, value.policy, prepared, attributes_of(self.venue, state), state.id)
+        return await session.answer_schema(sql, parameters)
+
+    async def _schema_there(self, state: AgreementState, value: Agreement, sql: str, parameters: Values) -> bytes:
+        """Ask the node that holds the data what the query would deliver."""
+        found = await self.venue.peers.get(state.provider_node).explain(
+            agreement=state.id, consumer=state.consumer, purpose=value.purpose, sql=sql,
+            parameters_json=msgspec.json.encode(parameters).decode(), timeout_s=EXPLAIN_S,
+        )  # fmt: skip
+        if not found.allowed:
+            raise error(found.reason if found.reason in REASONS else "DENIED", found.message)
+        columns = [_column(one.name, one.type) for one in found.columns]
+        return (await self.venue.engine.clerk().schema(columns))[1]
 
     async def _ticket(self, bound: _Bound) -> Ticket:
         venue = self.venue
         state, agreement, delegation = await self._read(bound.sender, bound.agreement)
-        query, salt = Query(bound.sql), secrets.token_bytes(SALT_BYTES)
+        query, salt = Query(bound.sql, bound.parameters), secrets.token_bytes(SALT_BYTES)
         name = state.consumer.rpartition("/")[2]
         held: Signer | None = venue.custody.signer(name)
         if delegation is None and held is None:
@@ -155,3 +220,16 @@ def _known(view: View, sender: Sender, domain: str, name: str) -> tuple[Agreemen
         raise error("NOT_FOUND", "no such agreement")
     digest = view.setting(f"delegation/{state.id}")
     return state, decode(document, Agreement), view.document(digest) if digest else None
+
+
+def attributes_of(venue: Venue, state: AgreementState) -> Mapping[str, str]:
+    """What the rows of an agreement may depend on: verified attributes of its consumer."""
+    card = venue.keyring.cards.get(state.consumer_node)
+    return {"consumer_id": state.consumer, "consumer_area": card.value.area if card else ""}
+
+
+def _column(name: str, word: str) -> Column:
+    try:
+        return Column(name=name, type=word)
+    except ValueError:
+        raise error("VERIFICATION_FAILED", "the other node named a column that is none") from None

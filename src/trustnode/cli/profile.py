@@ -32,7 +32,7 @@ def show(name: str | None, form: str | None) -> None:
 
     found = Profile.open(name or asking.profile())
     if form is not None:
-        settings = adbc(found) if form == "adbc" else {"url": jdbc(found)}
+        settings = adbc(found) if form == "adbc" else jdbc(found)
         output.show(settings, *(f"{key} = {value!r}" for key, value in settings.items()))
         return
     data = _data(found)
@@ -91,9 +91,15 @@ def adbc(found: Profile) -> dict[str, str]:
     }
 
 
-def jdbc(found: Profile) -> str:
-    """URL of the Arrow Flight SQL JDBC driver."""
-    folder = found.folder.resolve()
+def jdbc(found: Profile) -> dict[str, str]:
+    """Settings of the Arrow Flight SQL JDBC driver: its URL, and the line that its machine's hosts file needs.
+
+    The driver compares the certificate with the host of the URL, so that has to be the node's own name.
+    """
+    from trustnode.core.identity import node_dns
+
+    folder, name = found.folder.resolve(), node_dns(found.venue)
+    host, _, port = found.settings.addresses[0].rpartition(":")
     options = {
         "useEncryption": "true",
         "tlsRootCerts": str(_roots(found)),
@@ -101,4 +107,4 @@ def jdbc(found: Profile) -> str:
         "clientKey": str(folder / "client.key"),
     }
     query = "&".join(f"{key}={value}" for key, value in options.items())
-    return f"jdbc:arrow-flight-sql://{found.settings.addresses[0]}/?{query}"
+    return {"url": f"jdbc:arrow-flight-sql://{name}:{port}/?{query}", "hosts": f"{host.strip('[]')} {name}"}

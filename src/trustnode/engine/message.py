@@ -19,7 +19,9 @@ from trustnode.core.policy.schema import Column
 from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote
 from trustnode.engine.source import Source, Table
 
-Parameter = str | int | float | bool | None
+Value = str | int | bool | None
+"""A parameter as documents hold it: a fraction, a date or a time is text."""
+Parameter = Value | float
 """A value for one ``?``; other types travel as text and are cast in the query."""
 
 Cell = str | int | bool | bytes | list[int] | list[str] | None
@@ -214,7 +216,7 @@ class ParametersFound(msgspec.Struct, frozen=True, tag="parameters-found"):
 class ParametersRead(msgspec.Struct, frozen=True, tag="parameters-read"):
     """Answer to ``ReadParameters``."""
 
-    values: tuple[Parameter, ...]
+    values: tuple[Value, ...]
 
 
 class SchemaWritten(msgspec.Struct, frozen=True, tag="schema-written"):

@@ -21,7 +21,7 @@ from trustnode.core.arrow_header import RECORD_BATCH, UnfitMessageError, check_m
 from trustnode.core.document import MAX_INTEGER
 from trustnode.core.policy.schema import Column
 from trustnode.engine import shape
-from trustnode.engine.message import Parameter
+from trustnode.engine.message import Value
 from trustnode.engine.source import folded, type_word
 from trustnode.errors import TrustnodeError, error
 
@@ -86,7 +86,7 @@ def _word_of(other: exp.Expr, known: Mapping[str, str]) -> str:
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
-def decode(messages: Sequence[tuple[bytes, bytes]]) -> tuple[Parameter, ...]:
+def decode(messages: Sequence[tuple[bytes, bytes]]) -> tuple[Value, ...]:
     """The values of one row of parameters.
 
     Whole numbers and truth values stay what they are; fractions, dates and times become text, which the engine reads
@@ -106,7 +106,7 @@ def decode(messages: Sequence[tuple[bytes, bytes]]) -> tuple[Parameter, ...]:
         raise _refused("they are no valid Arrow stream") from failure
 
 
-def _decoded(messages: Sequence[tuple[bytes, bytes]]) -> tuple[Parameter, ...]:
+def _decoded(messages: Sequence[tuple[bytes, bytes]]) -> tuple[Value, ...]:
     headers = [check_message(header, len(body)) for header, body in messages]
     kinds = [header.kind == RECORD_BATCH for header in headers]
     if kinds != [False] + [True] * (len(kinds) - 1):
@@ -142,7 +142,7 @@ def _message(header: bytes, body: bytes) -> pa.Message:
     return pa.ipc.read_message(pa.py_buffer(length + header + bytes(padding) + body))
 
 
-def _value(value: Any) -> Parameter:
+def _value(value: Any) -> Value:
     match value:
         case bool() | str() | None:
             return value
@@ -160,7 +160,7 @@ def _value(value: Any) -> Parameter:
     raise _refused("a value has a type that is not taken")
 
 
-def _fraction(value: float) -> Parameter:
+def _fraction(value: float) -> Value:
     if not math.isfinite(value):
         raise _refused("a value is not a finite number")
     return repr(value)

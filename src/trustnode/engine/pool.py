@@ -315,7 +315,7 @@ class Clerk:
         """
         return (await self._ask(wire.FindParameters(sql, tuple(columns)), wire.ParametersFound)).words
 
-    async def parameters(self, messages: Sequence[tuple[bytes, bytes]]) -> tuple[Parameter, ...]:
+    async def parameters(self, messages: Sequence[tuple[bytes, bytes]]) -> tuple[wire.Value, ...]:
         """The values of one row that a client sent as Arrow messages.
 
         Raises:

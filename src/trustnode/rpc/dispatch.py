@@ -56,6 +56,11 @@ class Call:
         self.metadata = metadata
         self._context = context
 
+    @property
+    def connection(self) -> str:
+        """The connection the call came on, as long as that lives; no identity."""
+        return str(self._context.peer())
+
     async def send_initial(self, pairs: Pairs) -> None:
         """Send the initial metadata now; it goes with the first message otherwise."""
         await self._context.send_initial_metadata(tuple(pairs))

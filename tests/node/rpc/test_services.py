@@ -120,7 +120,7 @@ async def test_flight_serves_reading_and_no_writing(world: World) -> None:
         cosigning=node.cosigning,
     )  # fmt: skip
     names = {method.name.rpartition("/")[2] for method in table if method.name.startswith("/arrow.")}
-    assert names == {"DoGet", "GetFlightInfo", "GetSchema", "ListFlights", "ListActions"}
+    assert names == {"DoGet", "DoPut", "DoAction", "GetFlightInfo", "GetSchema", "ListFlights", "ListActions"}
     assert flight_pb2.DESCRIPTOR.services_by_name["FlightService"]
 
 
