@@ -1,6 +1,6 @@
 """Whether our log is still the one that others have seen: what a witness shows of it, compared with what we hold.
 
-Decides: what counts against us (a note with our own signature, and nothing else) and that we stop then. Leaves to
+Decides: what counts against us (a note with our own signature by a key that we did not take back, and nothing else) and that we stop then. Leaves to
 others: asking (``cosigning``), the way back (the operator). Source: evidence-log 9, the rows that need a witness.
 """
 
@@ -26,9 +26,15 @@ read-only now. UNPROVEN: nothing that we signed was shown, so nothing follows.""
 RECOVER: Final = "trustnode log recover --from "
 
 
-def own_keys(venue: Venue) -> tuple[notes.VerifierKey, ...]:
-    """Every key that ever speaks for our log by our own card; an old one counts against us too."""
-    raw = {key.raw for key in venue.keyring(venue.domain, "log")} | {venue.log_key.public}
+def own_keys(venue: Venue, *, standing: bool = False) -> tuple[notes.VerifierKey, ...]:
+    """Every key that ever speaks for our log by our own card; an old one counts against us too.
+
+    Args:
+        venue: The node.
+        standing: Without those that we took back: whoever stole one signs whatever would stop us.
+    """
+    listed = venue.keyring(venue.domain, "log")
+    raw = {key.raw for key in listed if not (standing and key.revoked_from)} | {venue.log_key.public}
     return tuple(notes.VerifierKey(log_origin(venue.domain), notes.ED25519, one) for one in sorted(raw))
 
 
@@ -47,6 +53,9 @@ async def compare(venue: Venue, domain: str, note: bytes) -> tuple[Verdict, int]
     if shown is None:
         return "UNPROVEN", 0
     size, head = shown.head.size, venue.store.head()
+    is_word = open_own(note, own_keys(venue, standing=True)) is not None
+    if size > head.size and not is_word:
+        return "UNPROVEN", 0
     if size > head.size:
         venue.halt(
             f"this store ends at entry {head.size:,}; {domain} has cosigned {size:,}", next_step=f"{RECOVER}{domain}"
@@ -54,6 +63,8 @@ async def compare(venue: Venue, domain: str, note: bytes) -> tuple[Verdict, int]
         return "AHEAD", size
     if await venue.store.read(lambda view: view.evidence.root(size)) == shown.head.root:
         return "BEHIND", size
+    if not is_word:
+        return "UNPROVEN", 0
     await _stop(venue, domain, shown, note)
     return "FORK", size
 

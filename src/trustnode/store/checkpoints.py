@@ -7,7 +7,7 @@ log are kept. Leaves to others: every signature (``core.evidence``), whom to ask
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from trustnode.errors import error
@@ -140,12 +140,19 @@ class CheckpointWriter(CheckpointReader):
         """
         known = {(one.size, one.root): one for one in self.forks(fork.origin)}
         same = known.get((fork.size, fork.root))
-        if same is None and len(known) >= MAX_FORKS:
+        if same is None and len(known) >= MAX_FORKS and not (fork.proven and self._make_room(known.values())):
             return False
         if same is not None and same.proven >= fork.proven:
             return False
         self._db.execute("insert or replace into fork values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", fork)
         return True
+
+    def _make_room(self, known: Iterable[Fork]) -> bool:
+        """Give a proven fork the place of a suspicion: a log must not fill the shelf with bad proofs and then lie."""
+        oldest = next((one for one in known if not one.proven), None)
+        if oldest is not None:
+            self.forget_suspicion(oldest.origin, oldest.size, oldest.root)
+        return oldest is not None
 
     def forget_suspicion(self, origin: str, size: int, root: bytes) -> None:
         """Drop a fork that was never proven: this head was shown to be consistent after all."""

@@ -582,3 +582,22 @@ async def test_l10a_a_witness_that_dies_after_it_persisted_is_asked_again_and_th
     assert await ask_once(gz) is None
     assert olds == [0, 4]
     assert names(gz) == [ORIGIN, witness_name(ZJ)]
+
+
+@pytest.mark.parametrize("size", [3, 900])
+async def test_a_stolen_log_key_that_was_taken_back_does_not_stop_the_node(world, size):
+    """A peer that has the stolen key shows a longer log, or another one, under it."""
+    gz, zj = world[GZ], world[ZJ]
+    await gz.append(5)
+    thief = Shadow(GZ, world.keys[GZ], *(b"%d" % i for i in range(size)))
+    new = FileSigner.generate()
+    stolen, _ = gz.venue.keyring(GZ, "log")[0], gz.venue.keyring._keys.pop((GZ, "log"))
+    gz.venue.log_key = new
+    gz.venue.keyring._keys[GZ, "log"] = (
+        PublicKey(new.public, "2020-01-01T00:00:00.000Z", times.FOREVER),
+        stolen._replace(revoked_from="2026-01-01T00:00:00.000Z"),
+    )
+    gz.others[ZJ] = answering(lambda _body: stale(size, thief.note(size)))
+    await ask_once(gz)
+    assert (gz.venue.read_only, zj.venue.read_only) == ("", "")
+    assert await gz.read(lambda view: view.forks()) == []

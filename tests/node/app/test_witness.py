@@ -311,3 +311,15 @@ async def test_l13_a_witness_whose_clock_is_set_back_never_cosigns_earlier_than_
     await gz.append()
     assert (await zj.witness(await gz.request(size))).status == 200
     assert open_note((await held(zj)).note, keys(world)[1]).signatures[0].time == before
+
+
+async def test_a_log_that_fills_the_shelf_with_suspicions_is_still_convicted_by_a_proven_fork(world):
+    gz, zj = world[GZ], world[ZJ]
+    await gz.append(5)
+    assert (await zj.witness(await gz.request(0))).status == 200
+    for number in range(20):
+        liar = Shadow(GZ, world.keys[GZ], *(b"%d/%d" % (number, i) for i in range(8 + number)))
+        assert (await zj.witness(liar.request(5, 8 + number))).status == 422
+    liar = Shadow(GZ, world.keys[GZ], *(b"other/%d" % i for i in range(5)))
+    assert (await zj.witness(liar.request(5, 5))).status == 422
+    assert [one.size for one in await zj.read(lambda view: view.forks()) if one.proven] == [5]

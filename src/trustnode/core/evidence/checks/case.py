@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
 from trustnode.core import clock
+from trustnode.core.access import Receipt
 from trustnode.core.contract import Agreement
 from trustnode.core.document import (
     SKEW_S,
@@ -234,6 +235,8 @@ class Case:
     trails: dict[str, Trail] = field(default_factory=dict)
     as_of: dict[str, str] = field(default_factory=dict)
     accesses: dict[str, Access] = field(default_factory=dict)
+    bare: list[Receipt] = field(default_factory=list)
+    """Receipts whose decision is withheld; found by check 9."""
     grades: dict[str, int] = field(default_factory=dict)
     custody: set[str] = field(default_factory=set)
     unwitnessed: bool = True
@@ -264,6 +267,12 @@ class Case:
     def policy(self, domain: str) -> WitnessPolicy | None:
         """Who has to cosign the log of a domain by the agreement."""
         return next((one for one in self.policies if one.covers(log_origin(domain))), None)
+
+    @property
+    def reserve(self) -> str:
+        """What a sentence about reads, limits and stops has to add where the chain that counts is not all shown."""
+        hidden = sum(one.entry is None for one in self.provider_trail.agreement)
+        return f"; as far as shown: {hidden} entries of {self.value.provider_node} are not" if hidden else ""
 
     @property
     def _asks(self) -> bool:
@@ -371,6 +380,28 @@ class Case:
         except TrustnodeError as problem:
             self.find("INVALID", f"{document.name} {document.digest[:12]}: {problem.message}")
             return None
+
+    def stands(self, owner: str, use: KeyUse, kids: Collection[str]) -> bool:
+        """Whether one of these keys of a venue was not revoked and stands in its newest card here.
+
+        For what nothing seals: it is made for the bundle that holds it, so by a key of that day.
+        """
+        card = self.newest_card(owner)
+        listed = vouched(card.value).get(use, ()) if card else ()
+        standing = {key.kid for key in self.book(owner, use) if not key.revoked_from} & {key.kid for key in listed}
+        return bool(standing & set(kids))
+
+    def was_taken_back(self, owner: str, use: KeyUse, kid: str) -> bool:
+        """Whether a venue revoked a key, or dropped it from its card in the step that brought the next one.
+
+        A key that is replaced in good order stands beside its successor on one version (protocol 1.3); a stolen one
+        does not. So the cards tell it where the notice is left out.
+        """
+        if any(key.kid == kid and key.revoked_from for key in self.book(owner, use)):
+            return True
+        listed = [{key.kid for key in vouched(card.value).get(use, ())} for card in self.cards.get(owner, ())]
+        last = max((at for at, kids in enumerate(listed) if kid in kids), default=-1)
+        return last < 0 or (last + 1 < len(listed) and not (listed[last] - {kid}) & listed[last + 1])
 
     def newest_card(self, domain: str) -> Verified[Card] | None:
         """The newest card of a domain."""

@@ -118,12 +118,20 @@ def _vouch(case: Case) -> None:
         value = decode(document, PeerAgreement)
         if value.parent not in case.trusted or value.parent not in case.anchored:
             continue
-        if case.try_check(document, PeerAgreement) is None:
+        if case.try_check(document, PeerAgreement) is None or not _is_word_of(case, document, value.parent):
             continue
         for domain, digest in zip(value.parties, value.cards, strict=True):
             known = {card.digest for card in case.cards.get(domain, [])}
             if domain != value.parent and digest in known and domain not in case.anchored:
                 case.vouched[domain] = value.parent
+
+
+def _is_word_of(case: Case, document: Document, parent: str) -> bool:
+    """Nothing seals a peer agreement: a thief of a parent's old key would vouch for anybody, at any time."""
+    own = {key.kid for key in case.book(parent, "evidence")}
+    return any(
+        not case.was_taken_back(parent, "evidence", one.keyid) for one in document.signatures if one.keyid in own
+    )
 
 
 def _demand_anchors(case: Case) -> None:

@@ -251,6 +251,10 @@ def _check_head(case: Case, trail: Trail) -> None:
     if value.iss != domain or (value.kind, value.object) != (AGREEMENT, case.value.contract_id):
         case.find("INVALID", f"the chain head of {domain} is of another chain")
         return
+    if not case.stands(domain, "evidence", verified.keys):
+        # nothing seals a chain head: a thief writes any time into it, and leaves out what he likes
+        case.find("INVALID", f"the chain head of {domain} is signed by a key that was revoked or dropped by its card")
+        return
     _check_covered(case, domain, value)
     if trail.gap:
         return

@@ -43,7 +43,7 @@ def check_decisions(case: Case) -> str:
     refused = case.provider_trail.entries("access.deny")
     case.counted["refusals"] = sum(1 if entry.amount is None else entry.amount for _, entry in refused)
     grades = ", ".join(f"{count} {grade}" for grade, count in sorted(case.grades.items()))
-    return f"{len(case.accesses)} decisions" + (f": {grades}" if grades else "")
+    return f"{len(case.accesses)} decisions" + (f": {grades}" if grades else "") + case.reserve
 
 
 def _checked(case: Case, kind: type[S]) -> dict[str, Verified[S]]:
@@ -169,8 +169,11 @@ def _check_receipt(case: Case, entry: Entry, found: Verified[Receipt], links: di
     receipt, value = found.value, case.value
     access = case.accesses.get(receipt.access)
     decided = links.get((receipt.decision.seq, receipt.decision.link))
-    if access is None and decided is not None and (decided.entry is None or decided.entry.type == "access.decide"):
-        return  # the decision is not shown, or check 8 has said what is wrong with it
+    if access is None and decided is not None and decided.entry is None:
+        case.bare.append(receipt)
+        return
+    if access is None and decided is not None and decided.entry is not None and decided.entry.type == "access.decide":
+        return  # check 8 has said what is wrong with it
     if access is None or access.decided is not decided or entry.access_id != receipt.access:
         case.find("INVALID", f"the receipt of {receipt.access} points at no decision of that access in the chain")
         return
@@ -303,12 +306,15 @@ def check_limits(case: Case) -> str:
         totals: dict[str, int] = defaultdict(int)
         for access in case.accesses.values():
             totals[_window(counter.window, access.time, case.zone)] += _amount(counter.unit, access)
+        for receipt in case.bare:  # a decision that is withheld counts by what was delivered for it
+            told = {"count": 1, "rows": receipt.rows, "bytes": receipt.bytes}
+            totals[_window(counter.window, receipt.started, case.zone)] += told[counter.unit]
         for window, total in totals.items():
             if total > counter.limit:
                 at = f" in {window}" if window else ""
                 case.find("INVALID", f"{total} counted{at}, {counter.words} agreed")
     kept = ", ".join(counter.words for counter in counters)
-    return f"kept: {kept}" if kept else "no limits agreed"
+    return f"kept: {kept}{case.reserve}" if kept else "no limits agreed"
 
 
 def _amount(unit: str, access: Access) -> int:
@@ -353,7 +359,7 @@ def check_stops(case: Case) -> str:
             states[family] = entry.to_state
         if entry.type == "access.decide" and _stopped(states.values()):
             case.find("INVALID", f"access {entry.access_id} was decided while the agreement was stopped: {states}")
-    return f"{stops} stops, no decision inside one"
+    return f"{stops} stops, no decision inside one{case.reserve}"
 
 
 def _stopped(states: Iterable[str]) -> bool:
