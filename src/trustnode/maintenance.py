@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from trustnode import config as settings
 from trustnode.app import operators, recovery, trust
@@ -22,7 +22,7 @@ from trustnode.core.document import Document, decode
 from trustnode.core.identity import Card, bundle_of, check_card, check_fingerprint
 from trustnode.core.operator import Act, Operator, check_act
 from trustnode.engine.pool import EngineLimits, EnginePool
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 from trustnode.keys import load_node_keys, node_credential, read_card
 from trustnode.keys.cards import earlier_cards
 from trustnode.keys.files import read_secret
@@ -30,11 +30,13 @@ from trustnode.node import MASK_KEY_FILE, Certificates, SystemClock
 from trustnode.store import check, connection
 from trustnode.store.head import HeadRecord, read_record, record_path
 from trustnode.store.log import Head
+from trustnode.store.unit import View
 from trustnode.store.writer import Store
 from trustnode.wire.channel import Target
 from trustnode.wire.peer import Peers
 
 REPORT_FILE = "recover.txt"
+T = TypeVar("T")
 
 
 class Mirror(NamedTuple):
@@ -56,20 +58,34 @@ class Asked(NamedTuple):
 
 
 def operators_of(home: Path, backup: Path | None = None) -> list[Operator]:
-    """Who may order an act: the operators of a backup that is to be restored, or of the store, unless it is lost."""
-    store = backup or _store_of(home)
+    """Who may order an act: the operators of the store, unless it is lost, or of a backup that is to be restored.
+
+    Whichever knows more people: a backup of the days when one was alone does not make him alone again.
+    """
+    found = _read(_store_of(home), operators.operators) or []
+    kept = (_read(backup, operators.operators) or []) if backup else []
+    return kept if len(kept) > len(found) else found
+
+
+def _read(store: Path, query: Callable[[View], T]) -> T | None:
+    """What a store says; None where it is lost, or broken, which is why it is being replaced."""
     if not store.exists():
-        return []
-    with check.reading(store) as view:
-        return operators.operators(view)
+        return None
+    try:
+        with check.reading(store) as view:
+            return query(view)
+    except TrustnodeError:
+        return None
 
 
 def order_of(asked: Asked, backup: Path | None = None) -> recovery.Order:
     """Check an act against the operators that its home, or the backup, knows.
 
     Raises:
-        TrustnodeError: As ``core.operator.check_act``.
+        TrustnodeError: As ``core.operator.check_act``; REPLAYED, it was carried out already.
     """
+    if _read(_store_of(asked.home), lambda view: view.document(asked.document.digest)) is not None:
+        raise error("REPLAYED", "this act was carried out already; ask for another one")
     found = check_act(
         asked.document, operators_of(asked.home, backup), domain=settings.load(asked.home, {}).config.node.trust_domain,
         now=SystemClock().now(), act=asked.act, arguments=asked.arguments, alone=asked.alone,

@@ -87,3 +87,9 @@ def test_nobody_holds_two_roles():
             check_new([LI, WANG], new)
         assert problem.value.reason == "DUPLICATE"
     check_new([LI, WANG], ZHAO)
+
+
+@pytest.mark.parametrize("expires", [None, "2027-11-24T03:20:03.000Z"])
+def test_an_approval_that_never_ends_is_none(expires):
+    """Two signatures that stay good for ever would let one person repeat the act whenever it suits him."""
+    assert refused(seal(act(expires=expires), KEYS["li"], KEYS["wang"]), [LI, WANG]) == "TIME_SKEW"

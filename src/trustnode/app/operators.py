@@ -43,6 +43,16 @@ def ordered(
     return Order(document, found.asked_by, found.approved_by)
 
 
+def check_unused(view: View, document: Document) -> None:
+    """Refuse an act that was carried out: an approval is for once.
+
+    Raises:
+        TrustnodeError: REPLAYED.
+    """
+    if view.document(document.digest) is not None:
+        raise error("REPLAYED", "this act was carried out already; ask for another one")
+
+
 async def change(venue: Venue, document: Document) -> tuple[Operator, ...]:
     """Carry out ``admin.add`` or ``admin.remove``.
 
@@ -69,6 +79,7 @@ async def change(venue: Venue, document: Document) -> tuple[Operator, ...]:
     def unit(tx: Tx) -> tuple[Operator, ...]:
         if operators(tx) != known:
             raise error("STALE_VERSION", "the operators have changed meanwhile")
+        check_unused(tx, document)
         _apply(tx, value)
         event = "identity.register" if value.act == "admin.add" else "identity.revoke"
         tx.log("node", venue.domain, event, documents=(tx.keep(document),), actor=order.actor)

@@ -16,6 +16,7 @@ from typing import Annotated, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
+from trustnode.core import clock
 from trustnode.core.document import Document, Key, Statement, Text, check_times, decode, has_signature, pae
 from trustnode.core.identifier import random_part
 from trustnode.errors import error
@@ -91,6 +92,8 @@ def check_act(
     """
     value = decode(document, OperatorAct)
     check_times(value, now)
+    if value.expires is None or value.expires > clock.shift(value.time, ACT_LIFE_S):
+        raise error("TIME_SKEW", "an act of an operator ends within a day, or its approval could be used for ever")
     if (value.iss, value.act, value.arguments) != (domain, act, arguments):
         raise error("HASH_MISMATCH", "this act orders something else", field="act")
     signed = signers(document, operators)
