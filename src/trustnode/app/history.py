@@ -1,8 +1,8 @@
 """Whether our log is still the one that others have seen: what a witness shows of it, compared with what we hold.
 
 Decides: what counts against us (a note with our own signature, by a key that we did not take back, and nothing else)
-and that we stop then. Leaves to others: asking (``cosigning``), the way back (the operator). Source: evidence-log 9, the
-rows that need a witness.
+and that we stop then. Leaves to others: asking (``cosigning``), the way back (the operator). Source: evidence-log 9,
+the rows that need a witness.
 """
 
 from __future__ import annotations
