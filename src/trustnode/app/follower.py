@@ -24,6 +24,8 @@ from trustnode.wire.peer import FeedAnswer, FeedCall, FeedItem
 
 LANES: Final[tuple[Literal["CONTROL", "CATALOG"], ...]] = ("CONTROL", "CATALOG")
 NONCE_S: Final = 1.0
+OUR_FAULT: Final = frozenset({"BUSY", "EVIDENCE_UNAVAILABLE", "READ_ONLY", "DRAINING", "DEADLINE"})
+"""Refusals that say nothing of the line: nobody but us had no room or time for it."""
 RETRY_S: Final = 2.0
 FOLLOW_S: Final = 3600.0
 """A following is begun anew this often, so that a half-dead connection does not last."""
@@ -205,10 +207,16 @@ class Follower:
         return True
 
     async def _take(self, domain: str, lane: str, item: FeedItem, digest: str) -> None:
-        """Take one line in; a line that does not verify is skipped and recorded, so that one lie blocks nothing."""
+        """Take one line in; a line that does not verify is skipped and recorded, so that one lie blocks nothing.
+
+        Raises:
+            TrustnodeError: This node could not take it in now: the line is asked for again, a revocation is not lost.
+        """
         try:
             await (self._record if lane == "CATALOG" else self._notice)(domain, item)
         except TrustnodeError as refusal:
+            if refusal.reason in OUR_FAULT:
+                raise
             log.warning(
                 "line refused", peer=domain, lane=lane, seq=item.seq, reason=refusal.reason, message=refusal.message
             )

@@ -16,10 +16,10 @@ from trustnode.app.venue import Venue
 from trustnode.core.document import Document, decode
 from trustnode.core.operator import Act, Operator, OperatorAct, check_act, check_new
 from trustnode.errors import error
+from trustnode.store import noted
 from trustnode.store.unit import Tx, View
 
-PREFIX: Final = "operator/"
-"""Settings: an operator by name."""
+PREFIX: Final = noted.OPERATOR_PREFIX
 
 
 def operators(view: View) -> list[Operator]:
@@ -96,10 +96,10 @@ def _apply(tx: Tx, value: OperatorAct) -> None:
             raise error("NOT_FOUND", f"no operator {name[:40]}")
         tx.set_setting(PREFIX + name, "")
         return
-    fields = dict(zip(("name", "role", "public", "account"), value.arguments, strict=False))
     try:
-        new = msgspec.convert(fields, Operator)
+        kept = noted.appointed(value)
     except msgspec.ValidationError as problem:
         raise error("FIELD_FORMAT", f"operator: {problem}", field="arguments") from None
+    new = msgspec.json.decode(kept, type=Operator)
     check_new(known, new)
-    tx.set_setting(PREFIX + new.name, msgspec.json.encode(new).decode())
+    tx.set_setting(PREFIX + new.name, kept)

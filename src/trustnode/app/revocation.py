@@ -12,14 +12,11 @@ from typing import Final, NamedTuple
 
 from trustnode.core.peering import StatusEvent
 from trustnode.errors import error
+from trustnode.store.noted import REVOKED_PREFIX, SERIAL_PREFIX
 from trustnode.store.unit import Tx, View
 
 OWN_CARD: Final = "own-card"
 """Setting: digest of the newest version of our own card that was taken in."""
-REVOKED_PREFIX: Final = "revoked/"
-"""Settings: ``revoked/<trust domain>/<kid>`` -> time from which no signature of the key counts."""
-SERIAL_PREFIX: Final = "denied-serial/"
-"""Settings: ``denied-serial/<trust domain>/<hex serial>`` -> since when the certificate is refused."""
 _KID: Final = re.compile("[0-9a-f]{64}")
 _SERIAL: Final = re.compile("[0-9a-f]{1,40}")
 

@@ -15,7 +15,7 @@ import msgspec
 
 from trustnode.app.venue import Sender, Venue, supporting_documents
 from trustnode.core import documents as _  # noqa: F401 (closes the table of document types)
-from trustnode.core.contract import Agreement
+from trustnode.core.contract import Act, Agreement
 from trustnode.core.document import (
     PAYLOADS,
     Document,
@@ -130,6 +130,9 @@ class Handler(NamedTuple):
 
 HANDLERS: dict[type[Statement], Handler] = {}
 """Closed table, filled by the nouns through ``handles``; a test compares it with the document types."""
+ONCE: Final = (Act, Status)
+"""Types whose effect a later one undoes. Answers are forgotten after a while; whoever kept an old notice that lifts a
+suspension must not bring it back then (protocol 3.2: unique for ever)."""
 NOT_SUBMITTED: Final = frozenset(
     {"chain-head", "resource-binding", "access-request", "catalog-record", "offer", "operator-act", "receipt"}
 )
@@ -173,7 +176,10 @@ async def submit(venue: Venue, sender: Sender, document: Document, supporting: S
         await record_refusal(venue, sender, document, refusal)
         raise
     try:
-        answer = await venue.store.write(_answering(unit, document), event_id=_event_id(submission), returns=Answer)
+        once = isinstance(submission.value, ONCE)
+        answer = await venue.store.write(
+            _answering(unit, document, once=once), event_id=_event_id(submission), returns=Answer
+        )
         if answer.submitted != document.digest:
             raise error("REPLAYED", f"{document.name} {submission.value.id} was seen before with another content")
     except TrustnodeError as refusal:
@@ -214,8 +220,10 @@ def _event_id(submission: Submission[Any]) -> str:
     return f"{name_of(type(value))}/{value.iss}/{value.id}{step}"
 
 
-def _answering(unit: Unit, document: Document) -> Unit:
+def _answering(unit: Unit, document: Document, *, once: bool) -> Unit:
     def run(tx: Tx) -> Answer:
+        if once and tx.document(document.digest) is not None:
+            raise error("REPLAYED", f"this {document.name} was taken in before, and its answer is forgotten")
         tx.keep(document)
         return msgspec.structs.replace(unit(tx), submitted=document.digest)
 

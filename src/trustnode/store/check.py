@@ -25,7 +25,7 @@ from trustnode.core.document import Document, Signature
 from trustnode.core.evidence.tree import TILE_WIDTH
 from trustnode.core.replay import Replay
 from trustnode.errors import TrustnodeError, error
-from trustnode.store import connection, schema, signed, told
+from trustnode.store import connection, noted, schema, signed, told
 from trustnode.store.difference import Difference
 from trustnode.store.head import HeadRecord, compare_head, read_record, record_path, write_record
 from trustnode.store.log import Head, read_head
@@ -47,7 +47,8 @@ UNCOMMITTED: Final[Mapping[str, str]] = {
     "answer": "what a repeated document is answered; the objects themselves refuse to move twice",
     "outbox": "what waits for delivery; the peer repeats what it misses, its own log shows what it has",
     "timer": "when a guard is asked again; the guards look at times that states hold",
-    "setting": "positions in feeds of others, cards not yet confirmed, the deny list as participants have it",
+    "setting": "positions in feeds of others, cards not yet confirmed, the deny list as participants have it; what "
+    "documents tell of revoked keys, refused certificates and operators is compared (``noted``)",
     "search": "an index over registrations, made again from them",
     "search_viewer": "part of the search index",
     "search_fts": "part of the search index",
@@ -108,6 +109,7 @@ class _Walk:
             yield from _feeds(db)
             yield from signed.differences(db)
             yield from told.differences(db, replay)
+            yield from noted.differences(db)
 
     def _documents(self, db: sqlite3.Connection, replay: Replay) -> Iterator[Difference]:
         rows = db.execute(

@@ -153,3 +153,8 @@ def test_what_is_kept_as_far_as_it_is_shown_is_said_so():
     assert all("as far as shown" in texts[number] for number in (8, 12, 13)), texts
     whole = {step.number: step.text for step in examine(deal, deal.contents()).steps}
     assert not any("as far as shown" in text for text in whole.values())
+
+
+def test_nobody_but_a_node_of_the_agreement_is_named_as_who_made_the_file():
+    deal = Deal()
+    assert outcome(examine(deal, replace(deal.contents(), maker="court.example"))) == {(1, "INVALID")}

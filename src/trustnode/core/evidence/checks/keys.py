@@ -23,6 +23,8 @@ def check_form(case: Case) -> str:
     for digest, document in contents.documents.items():
         if document.digest != digest:
             case.find("INVALID", f"documents/{digest[:12]} is not the document of that name")
+    if contents.maker not in contents.nodes:
+        case.find("INVALID", f"{contents.maker[:80]} put the file together and is no node of this agreement")
     for domain in contents.nodes:
         if domain not in contents.parts:
             case.find("INCOMPLETE", f"what the log of {domain} says is not in the file")
