@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from trustnode.app.revocation import SERIAL_PREFIX
 from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import fire, is_foreign
 from trustnode.app.venue import Venue
@@ -27,6 +26,7 @@ from trustnode.core.participant import (
 )
 from trustnode.core.peering import PeeringState, Status, StatusEvent
 from trustnode.errors import error
+from trustnode.store.noted import SERIAL_PREFIX
 from trustnode.store.unit import Tx
 
 DENIED_PREFIX = "denied/"
