@@ -42,8 +42,8 @@ from trustnode.app.timers import Timers
 from trustnode.app.upkeep import Upkeep
 from trustnode.app.venue import Clock, Identity, Venue, log
 from trustnode.core import clock, identifier
-from trustnode.core.document import Document
-from trustnode.core.identity import DenyList, bundle_of, check_card, fingerprint
+from trustnode.core.document import Document, decode
+from trustnode.core.identity import Card, DenyList, bundle_of, check_card, fingerprint
 from trustnode.core.identity.card import Level
 from trustnode.core.peering import PeeringState
 from trustnode.engine.message import RunLimits
@@ -62,7 +62,7 @@ from trustnode.keys import (
     write_card,
 )
 from trustnode.keys.authority import APPLY_LIFE, Authority, issue_credential, issue_from_request, renewal_time
-from trustnode.keys.cards import CARD_FILE, earlier_cards
+from trustnode.keys.cards import CARD_FILE, earlier_cards, write_draft
 from trustnode.keys.files import read_secret, write_secret
 from trustnode.rpc.authentication import Trust, TrustState
 from trustnode.rpc.health import Health
@@ -339,6 +339,11 @@ class Node:
         """A restored store waits until every mirror has shown that it knows no more of our log than is here."""
         while self.venue.read_only and self.venue.read_only == self.waits_because:
             found = await recovery.compare_restored(self.venue)
+            await self.cosigning.compare_cards()
+            if newer := self.cosigning.newer_card:
+                self.waits_because = self.venue.store.restate(self.waits_because, newer)
+                self.venue.way_on = self.cosigning.newer_card_step
+                return
             if not found.why and self.venue.store.permit(self.waits_because):
                 await self.venue.store.write(recovery.release(self.venue), event_id="", returns=str)
                 await go_live(self)
@@ -476,6 +481,20 @@ class Node:
             disk_used_percent=status.disk_used_percent(self.home), signed=newest.checkpoint.size if newest else 0,
             alarms=alarms, silent_since=self.follower.silent_since, round_trip_s=self.follower.round_trip_s,
         )  # fmt: skip
+
+    def keep_shown_cards(self, cards: Sequence[Document]) -> str:
+        """Keep later versions of our own card, which a peer showed, as files that ``card install`` takes.
+
+        Returns:
+            What the operator does with them.
+        """
+        previous, commands = read_card(self.home), []
+        for card in cards:
+            path = self.home / f"card-{decode(card, Card).version}.shown"
+            write_draft(path, card, previous)
+            previous = card
+            commands.append(f"trustnode card install {path}")
+        return f"{'; '.join(commands)}. Where its keys are lost as well, new ones: trustnode card root"
 
     async def check_store(self) -> list[Difference]:
         """Compare the whole store with its log now; a difference makes the node read-only."""
@@ -640,6 +659,7 @@ async def _connect(
     venue.store.on_commit, venue.store.on_fatal = node.on_commit, node.on_fatal
     venue.on_trust_change, venue.streams.age_s = node.trust_changed, node.follower.age_s
     node.follower.on_heard = node.courier.heard
+    node.cosigning.on_newer_card = node.keep_shown_cards
     venue.max_unwitnessed_s = config.evidence.max_unwitnessed_s
     venue.streams.max_age_s, venue.streams.abort_age_s = config.peers.max_age_s, config.peers.abort_age_s
     trust.load_keyring(venue, await venue.store.read(trust.known))

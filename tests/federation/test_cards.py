@@ -1,27 +1,31 @@
 """Versions of cards between two venues: followed by themselves, in order, and never back."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 from federation.key_world import GZ, ZJ, holds, impatient, install, version
 
-from trustnode.app import peering
+from trustnode.app import history, peering
 from trustnode.app.cards import CONFLICT_PREFIX, follow_cards
 from trustnode.app.expiry import by_name, due
+from trustnode.app.status import log_alarms
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender
 from trustnode.core import clock
-from trustnode.core.document import cosign
-from trustnode.core.identity import RootKeys, check_card, fingerprint
+from trustnode.core.document import cosign, decode, seal
+from trustnode.core.identity import Card, RootKeys, check_card, fingerprint
 from trustnode.core.identity.card import CardKey
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError
-from trustnode.keys import Credential, FileSigner, root_signers, write_card
+from trustnode.keys import Credential, FileSigner, read_card, root_signers, write_card
+from trustnode.keys.cards import read_draft
 from trustnode.testing.network import Network, until
 from trustnode.wire.channel import Target, VenueChannel
-from trustnode.wire.peer import Peer
+from trustnode.wire.peer import CheckpointAnswer, Peer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -205,6 +209,57 @@ async def test_what_ends_is_warned_of_at_both_venues_and_written_once_for_each_t
 async def test_x6_a_fingerprint_of_31_digits_confirms_nobody(network) -> None:
     card = network[ZJ].venue.keyring.cards[ZJ].document
     assert (await refused(peering.confirm(network[GZ].venue, ZJ, fingerprint(card)[:-1]))).reason == "FIELD_FORMAT"
+
+
+async def _cosigned_nothing_newer(*_asked: object) -> tuple[str, int]:
+    return "BEHIND", 0
+
+
+async def test_a_restored_home_with_an_older_card_of_ours_signs_nothing_and_says_how_to_go_on(
+    network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await network.stop(ZJ)
+    home, now = network.folder / ZJ, network.folder / "now"
+    old = network.folder / "old"
+    shutil.copytree(home, old)
+    await network.start(ZJ)
+    card = await install(network[ZJ], name="of yesterday")
+    await holds(network, GZ, card)
+    await network.stop(ZJ)
+    home.rename(now)
+    shutil.copytree(old, home)
+    monkeypatch.setattr(history, "compare", _cosigned_nothing_newer)
+    node = await network.start(ZJ)
+    held = decode(read_card(home), Card).version
+    assert node.venue.read_only == f"this home has version {held} of our card; {GZ} holds version {held + 1}"
+    step = next(one.next_step for one in node.status().alarms if one.name == "READ_ONLY")
+    assert f"trustnode card install {home / f'card-{held + 1}.shown'}" in step
+    shown, _ = read_draft(home / f"card-{held + 1}.shown")
+    assert shown.digest == card.digest
+    await network.stop(ZJ)
+    write_card(home, shown)
+    node = await network.start(ZJ)
+    assert node.venue.read_only == ""
+    await network.stop(ZJ)
+    shutil.rmtree(home)
+    now.rename(home)
+    await network.start(ZJ)
+
+
+async def test_a_claim_about_our_card_without_our_signature_is_an_alarm_and_stops_nothing(network) -> None:
+    node, claims = network[ZJ], [CheckpointAnswer(429, "", b"", b"", 99, "f" * 64, ())]
+    held = node.venue.keyring.cards[ZJ].value
+    forged = seal(msgspec.structs.replace(held, version=held.version + 1), FileSigner.generate())
+    claims.append(claims[0]._replace(card_version=held.version + 1, cards=(forged, network[GZ].venue.sign(held))))
+    claims.append(claims[0]._replace(card_version=held.version, card_sha256="e" * 64))
+    for claim in claims:
+        node.cosigning._compare_card(node.cosigning.witnesses[GZ], claim)
+        alarms = log_alarms((), await node.cosigning.standings(), ZJ)
+        assert [one.name for one in alarms if one.name.startswith("CARD")] == ["CARD_CLAIM"]
+        assert node.venue.read_only == ""
+    honest = claims[0]._replace(card_version=held.version, card_sha256=node.venue.keyring.cards[ZJ].digest)
+    node.cosigning._compare_card(node.cosigning.witnesses[GZ], honest)
+    assert not any(one.card_claim for one in await node.cosigning.standings())
 
 
 async def test_two_of_three_new_roots_take_over_by_a_card_that_the_old_root_signed_too(network) -> None:

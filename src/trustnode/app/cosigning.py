@@ -8,16 +8,17 @@ Source: evidence-log 1.9, 9.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from trustnode.app import history
+from trustnode.app import history, own_card
 from trustnode.app.publisher import Published, Publisher
 from trustnode.app.venue import Venue, log
 from trustnode.app.witness import is_peer_in_force, witness_keys
 from trustnode.core import clock
-from trustnode.core.document import SKEW_S
+from trustnode.core.document import SKEW_S, Document
 from trustnode.core.evidence import note as notes
 from trustnode.core.evidence import witness as protocol
 from trustnode.core.evidence.checkpoint import Checkpoint
@@ -61,6 +62,8 @@ class Witness:
     """What its last answer was lacking; empty: nothing."""
     hostile: str = ""
     """A claim against us that it did not prove; empty: none."""
+    card_claim: str = ""
+    """What it says of our card and did not prove; empty: nothing."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -74,6 +77,7 @@ class Standing(NamedTuple):
     """Seconds since the oldest head of ours that it has not cosigned; 0: it has cosigned the newest."""
     problem: str
     hostile: str
+    card_claim: str = ""
 
 
 class Cosigning:
@@ -85,6 +89,11 @@ class Cosigning:
         self._ask = ask or self._ask_peer
         self._tasks: asyncio.TaskGroup | None = None
         self.witnesses: dict[str, Witness] = {}
+        self.newer_card = ""
+        """Why this node must not sign: our own roots signed a later card than the one here; empty: not known."""
+        self.newer_card_step = ""
+        self.on_newer_card: Callable[[Sequence[Document]], str] = lambda _cards: "trustnode card install FILE"
+        """Keeps cards that a peer showed where the operator finds them; returns the command that takes them in."""
         publisher.on_published = self.notify
 
     async def run(self) -> None:
@@ -121,7 +130,10 @@ class Cosigning:
         now = self._venue.clock.now()
 
         def query(view: View) -> list[Standing]:
-            return [Standing(w.domain, w.size, _behind_s(view, w.size, now), w.problem, w.hostile) for w in known]
+            return [
+                Standing(w.domain, w.size, _behind_s(view, w.size, now), w.problem, w.hostile, w.card_claim)
+                for w in known
+            ]
 
         return await self._venue.store.read(query)
 
@@ -134,14 +146,21 @@ class Cosigning:
         """
         note = await history.compare_stored(self._venue)
         await self.refresh()
-        if not note or not self.witnesses:
+        if not note:
             return
-        asked = {asyncio.ensure_future(self._compare(one, note)) for one in self.witnesses.values()}
-        _, silent = await asyncio.wait(asked, timeout=START_S)
-        for task in silent:
-            task.cancel()
+        await _within(START_S, [self._compare(one, note) for one in self.witnesses.values()])
         for one in self.witnesses.values():
             one.problem = one.problem or ("" if one.compared else "it did not answer when this node started")
+
+    async def compare_cards(self) -> None:
+        """Ask every peer again which version of our card it holds; for a restored store that waits."""
+        kept = await self._venue.store.read(lambda view: view.newest_checkpoint())
+        body = AddCheckpoint(0, (), kept.note).body if kept else b""
+        await _within(START_S, [self._ask_card(one, body) for one in self.witnesses.values()])
+
+    async def _ask_card(self, one: Witness, body: bytes) -> None:
+        with contextlib.suppress(TrustnodeError):
+            self._compare_card(one, await self._ask(one.domain, body, START_S))
 
     async def _compare(self, one: Witness, note: bytes) -> None:
         try:
@@ -149,10 +168,23 @@ class Cosigning:
         except TrustnodeError as problem:
             one.problem = problem.message
             return
+        self._compare_card(one, answer)
         if answer.status == 200 or answer.status in STALE_STATUS:
             await self._settle(one, answer)
         else:
             one.problem = _said(one, answer)
+
+    def _compare_card(self, one: Witness, answer: CheckpointAnswer) -> None:
+        """Stop where a peer shows a later version of our own card, signed by our own roots (protocol 2.2)."""
+        found = own_card.compare(self._venue, one.domain, answer)
+        if found.claim and found.claim != one.card_claim:
+            log.warning("unproven claim about our card", peer=one.domain, claim=found.claim)
+        one.card_claim = found.claim
+        if found.later and not self.newer_card:
+            held, shown = self._venue.keyring.cards[self._venue.domain].value.version, found.later[-1].value.version
+            self.newer_card = f"this home has version {held:,} of our card; {one.domain} holds version {shown:,}"
+            self.newer_card_step = self.on_newer_card([card.document for card in found.later])
+            self._venue.halt(self.newer_card, next_step=self.newer_card_step)
 
     async def _settle(self, one: Witness, answer: CheckpointAnswer) -> int:
         """Compare what a witness holds with what we have; returns the size that it showed."""
@@ -205,6 +237,9 @@ class Cosigning:
         old = one.size
         for _ in range(TRIES):
             answer = await self._ask(one.domain, await self._request(old, newest), ASK_S)
+            self._compare_card(one, answer)
+            if self._venue.read_only:
+                raise error("READ_ONLY", self._venue.read_only)
             if answer.status == 200:
                 await self._merge(one, newest, answer.body)
                 return
@@ -250,7 +285,17 @@ class Cosigning:
         one.size, one.compared, one.hostile = max(one.size, size), True, ""
 
     async def _ask_peer(self, domain: str, body: bytes, timeout_s: float) -> CheckpointAnswer:
-        return await self._venue.peers.get(domain).add_checkpoint(body, timeout_s=timeout_s)
+        version = self._venue.keyring.cards[self._venue.domain].value.version
+        return await self._venue.peers.get(domain).add_checkpoint(body, card_version=version, timeout_s=timeout_s)
+
+
+async def _within(seconds: float, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do several things at once, each for so long at most."""
+    if not work:
+        return
+    _, late = await asyncio.wait([asyncio.ensure_future(one) for one in work], timeout=seconds)
+    for task in late:
+        task.cancel()
 
 
 def _said(one: Witness, answer: CheckpointAnswer) -> str:

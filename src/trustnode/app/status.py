@@ -182,6 +182,11 @@ def log_alarms(forks: tuple[Fork, ...], standings: list[Standing], own: str) -> 
         Alarm("WITNESS_CLAIM", one.hostile, f"Ask its operator: {one.domain}") for one in standings if one.hostile
     ]
     found += [
+        Alarm("CARD_CLAIM", one.card_claim, f"Ask its operator which card of ours it has: {one.domain}")
+        for one in standings
+        if one.card_claim
+    ]
+    found += [
         Alarm(
             "WITNESS_SILENT",
             f"{one.domain} is {round(one.behind_s)} s behind as a witness: {one.problem or 'it does not answer'}",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from trustnode.app import access, explain, peering, reading, witness
+from trustnode.app import access, explain, own_card, peering, reading, witness
 from trustnode.app.cards import follow_cards
 from trustnode.app.submission import Answer, submit
 from trustnode.app.venue import Venue
@@ -67,8 +67,7 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
         return pb.PeerServiceReadResponse(result=result_of(answer))
 
     async def add_checkpoint(call: Call, request: pb.AddCheckpointRequest) -> pb.AddCheckpointResponse:
-        answer = await witness.add_checkpoint(venue, request.body, source=call.caller.trust_domain)
-        return pb.AddCheckpointResponse(**answer._asdict())
+        return await _witnessed(venue, call.caller.trust_domain, request)
 
     peer = only("PEER")
     return (
@@ -96,6 +95,15 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
             name=SERVICE + "AddCheckpoint", request=pb.AddCheckpointRequest, response=pb.AddCheckpointResponse,
             handler=add_checkpoint, audiences=peer,
         ),
+    )  # fmt: skip
+
+
+async def _witnessed(venue: Venue, domain: str, request: pb.AddCheckpointRequest) -> pb.AddCheckpointResponse:
+    answer = await witness.add_checkpoint(venue, request.body, source=domain)
+    held = own_card.held_of(venue, domain, request.card_version)
+    return pb.AddCheckpointResponse(
+        **answer._asdict(), card_version=held.version, card_sha256=held.digest,
+        cards=[document_to_proto(one) for one in held.later],
     )  # fmt: skip
 
 

@@ -191,19 +191,27 @@ class GetConcerningDocumentsResponse(_message.Message):
     def __init__(self, documents: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ...) -> None: ...
 
 class AddCheckpointRequest(_message.Message):
-    __slots__ = ("body",)
+    __slots__ = ("body", "card_version")
     BODY_FIELD_NUMBER: _ClassVar[int]
+    CARD_VERSION_FIELD_NUMBER: _ClassVar[int]
     body: bytes
-    def __init__(self, body: _Optional[bytes] = ...) -> None: ...
+    card_version: int
+    def __init__(self, body: _Optional[bytes] = ..., card_version: _Optional[int] = ...) -> None: ...
 
 class AddCheckpointResponse(_message.Message):
-    __slots__ = ("status", "content_type", "body", "held")
+    __slots__ = ("status", "content_type", "body", "held", "card_version", "card_sha256", "cards")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    CARD_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CARD_SHA256_FIELD_NUMBER: _ClassVar[int]
+    CARDS_FIELD_NUMBER: _ClassVar[int]
     status: int
     content_type: str
     body: bytes
     held: bytes
-    def __init__(self, status: _Optional[int] = ..., content_type: _Optional[str] = ..., body: _Optional[bytes] = ..., held: _Optional[bytes] = ...) -> None: ...
+    card_version: int
+    card_sha256: str
+    cards: _containers.RepeatedCompositeFieldContainer[_document_pb2.Document]
+    def __init__(self, status: _Optional[int] = ..., content_type: _Optional[str] = ..., body: _Optional[bytes] = ..., held: _Optional[bytes] = ..., card_version: _Optional[int] = ..., card_sha256: _Optional[str] = ..., cards: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ...) -> None: ...

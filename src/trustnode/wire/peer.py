@@ -96,6 +96,11 @@ class CheckpointAnswer(NamedTuple):
     content_type: str
     body: bytes
     held: bytes
+    card_version: int = 0
+    """Highest version of our own card that it holds; 0: it said nothing of it."""
+    card_sha256: str = ""
+    cards: tuple[Document, ...] = ()
+    """Versions of our card after the one that we named."""
 
 
 class FeedItem(NamedTuple):
@@ -204,11 +209,15 @@ class Peer:
         )
         return answer.data
 
-    async def add_checkpoint(self, body: bytes, *, timeout_s: float) -> CheckpointAnswer:
-        """Ask the node to cosign a checkpoint (``core.evidence.witness``)."""
-        request = peer_service_pb2.AddCheckpointRequest(body=body)
+    async def add_checkpoint(self, body: bytes, *, card_version: int = 0, timeout_s: float) -> CheckpointAnswer:
+        """Ask the node to cosign a checkpoint (``core.evidence.witness``), and for versions of our card after one."""
+        request = peer_service_pb2.AddCheckpointRequest(body=body, card_version=card_version)
         answer = await self._call("AddCheckpoint", request, peer_service_pb2.AddCheckpointResponse, timeout_s)
-        return CheckpointAnswer(answer.status, answer.content_type, answer.body, answer.held)
+        with _reading():
+            cards = tuple(document_from_proto(one) for one in answer.cards[:EARLIER_CARDS])
+        return CheckpointAnswer(
+            answer.status, answer.content_type, answer.body, answer.held, answer.card_version, answer.card_sha256, cards
+        )
 
     async def check_health(self, *, timeout_s: float) -> None:
         """Ask whether the node serves.

@@ -32,7 +32,7 @@ from trustnode.core.identity.spiffe import (
     parse_spiffe_id,
     participant_of,
 )
-from trustnode.core.identity.succession import accept_versions, in_order, vouched_over
+from trustnode.core.identity.succession import accept_versions, in_order, proven_later, vouched_over
 
 __all__ = [
     "Bundle",
@@ -62,6 +62,7 @@ __all__ = [
     "parse_jwks",
     "parse_spiffe_id",
     "participant_of",
+    "proven_later",
     "reverify",
     "vouched",
     "vouched_over",

@@ -240,6 +240,11 @@ def _signers(document: Document, root: RootKeys) -> list[str]:
     return [raw for raw in root.keys if has_signature(document, message, bytes.fromhex(raw))]
 
 
+def is_signed_by(document: Document, root: RootKeys) -> bool:
+    """Whether enough of these root keys signed a card, whatever else it says."""
+    return len(_signers(document, root)) >= root.threshold
+
+
 def check_follows(verified: Verified[Card], stored: Verified[Card]) -> None:
     """Refuse a card that is not the next version of the stored one (protocol 2.2, steps 3 and 4).
 

@@ -7,11 +7,12 @@ Sources: protocol 1.3, 1.4, 2.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from trustnode.core.document import Document, KeyUse, PublicKey, Verified, decode
-from trustnode.core.identity.card import Card, accept_card, check_card, check_follows, vouched
-from trustnode.errors import error
+from trustnode.core.identity.card import Card, accept_card, check_card, check_follows, is_signed_by, vouched
+from trustnode.errors import TrustnodeError, error
 
 
 def in_order(documents: Iterable[Document]) -> list[Document]:
@@ -59,6 +60,34 @@ def accept_versions(
     if taken:
         taken[-1] = accept_card(taken[-1].document, taken[-2] if taken[1:] else stored, trust_domain, now, others)
     return taken
+
+
+def proven_later(documents: Iterable[Document], held: Verified[Card]) -> list[Verified[Card]]:
+    """Versions of a card after the one held that its own roots signed: proof that the holder once had them.
+
+    Versions between may be missing. What is no card, of another venue, or signed by nobody we know proves nothing and
+    is passed over, so that whoever shows it decides nothing.
+
+    Args:
+        documents: What was shown, in any order.
+        held: The version held.
+
+    Returns:
+        What is proven, oldest first.
+    """
+    found, last = [], held
+    for card in sorted(_genuine(documents), key=lambda one: one.value.version):
+        is_later = card.value.trust_domain == held.value.trust_domain and card.value.version > last.value.version
+        if is_later and is_signed_by(card.document, last.value.root):
+            found.append(card)
+            last = card
+    return found
+
+
+def _genuine(documents: Iterable[Document]) -> Iterator[Verified[Card]]:
+    for document in documents:
+        with suppress(TrustnodeError):
+            yield check_card(document, None)
 
 
 def _after(ordered: Sequence[Document], stored: Verified[Card]) -> list[Document]:
