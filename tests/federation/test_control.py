@@ -293,3 +293,42 @@ def _is(holds: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
         return holds()
 
     return check
+
+
+async def hand_over(world, sender: str, to: str, document: Any) -> str:
+    """A venue hands an act to its peer as it likes; the reason of the refusal, or nothing."""
+    try:
+        await world[sender].venue.peers.get(to).deliver(f"{document.digest}/1", document, (), timeout_s=10)
+    except TrustnodeError as refusal:
+        return refusal.reason
+    return ""
+
+
+def act_of(world, domain: str, agreement: str, event: str, cause: str) -> Any:
+    venue = world[domain].venue
+    return venue.sign(
+        Act(machine="agreement", object=agreement, event=event, cause=cause, reason="it suits us", **venue.fields("*"))
+    )
+
+
+async def test_the_consumers_venue_cannot_lift_a_stop_of_the_provider_or_of_its_venue(world) -> None:
+    """Venue and venue are one letter in the table of causes; the other side's venue is no authority over ours."""
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/small", "open")
+    held = await world.clients["bureau"].agreement(agreement.id)
+    await held.suspend("prices are wrong")
+    for domain in (HOME, DATA):
+        await world.in_state(domain, AgreementState, agreement.id, "SUSPENDED")
+    lift = act_of(world, HOME, agreement.id, "lift_cause", "OWNER")
+    assert await hand_over(world, HOME, DATA, lift) == "ROLE_NOT_ALLOWED"
+    assert (await world.state(DATA, AgreementState, agreement.id)).state == "SUSPENDED"
+    await held.resume("they are right again")
+    await world.in_state(DATA, AgreementState, agreement.id, "PERFORMING")
+    await issue(world, DATA, "agreement", agreement.id, "suspend", cause="VENUE")
+    assert (await world.state(DATA, AgreementState, agreement.id)).causes == ("V:VENUE",)
+    again = act_of(world, HOME, agreement.id, "suspend", "VENUE")
+    assert await hand_over(world, HOME, DATA, again) == "DUPLICATE"
+    lift = act_of(world, HOME, agreement.id, "lift_cause", "VENUE")
+    assert await hand_over(world, HOME, DATA, lift) == "ROLE_NOT_ALLOWED"
+    assert (await world.state(DATA, AgreementState, agreement.id)).causes == ("V:VENUE",)
+    await issue(world, DATA, "agreement", agreement.id, "lift_cause", cause="VENUE")
+    await world.in_state(DATA, AgreementState, agreement.id, "PERFORMING")

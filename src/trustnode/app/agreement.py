@@ -6,6 +6,8 @@ agreement comes about (``contract``), the tables (``core.contract``).
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from trustnode.app.submission import Answer, Submission, Unit, handles
@@ -22,9 +24,14 @@ from trustnode.core.contract import (
     GrantFacts,
     GrantState,
 )
+from trustnode.core.document import decode, name_of
+from trustnode.core.evidence.entry import parse_statement
 from trustnode.core.participant import domain_of
 from trustnode.errors import error
-from trustnode.store.unit import Tx
+from trustnode.store.unit import Tx, View
+
+LOOK: Final = 64
+"""Entries read at a time on the way back to the stop that stands: hardly anything is logged behind one."""
 
 
 def activate(tx: Tx, agreement: AgreementState, value: Agreement) -> AgreementState:
@@ -56,7 +63,8 @@ async def prepare_act(submission: Submission[Act]) -> Unit:
             raise error("NOT_FOUND", "no such agreement")
         stored = _ended(tx, state, act, actor, submission) if act.event == "end_early" else None
         if stored is None:
-            cause = act.cause or ("OWNER" if actor in "PC" else "VENUE")
+            cause = _cause(act)
+            _check_cause(tx, state, act, actor, venue.domain)
             facts = AgreementFacts(
                 start_reached=True, signatures_valid=True, product_registered=True, cleared=True,
                 grounds=bool(act.reason), settled=False,
@@ -79,6 +87,45 @@ def _actor(state: AgreementState, act: Act, sender: Sender) -> str:
         return ""
     roles = {state.provider: "P", state.consumer: "C", state.provider_node: "V", state.consumer_node: "V"}
     return roles.get(act.iss, "")
+
+
+def _cause(act: Act) -> str:
+    return act.cause or ("OWNER" if act.iss.startswith("spiffe://") else "VENUE")
+
+
+def _check_cause(tx: Tx, state: AgreementState, act: Act, actor: str, own: str) -> None:
+    """A venue stops for itself and lifts for its own side: both venues are one letter in the table of causes.
+
+    Raises:
+        TrustnodeError: DUPLICATE, the other venue has stopped for this cause; ROLE_NOT_ALLOWED.
+    """
+    cause = _cause(act)
+    if actor != "V" or act.event not in ("suspend", "lift_cause"):
+        return
+    stands = {tag[0] for tag in state.causes if tag.partition(":")[2] == cause}
+    owners = {"P": state.provider_node, "C": state.consumer_node}
+    if "V" in stands:
+        owners["V"] = _set_by(tx, state.id, cause) or own
+    if act.event == "suspend" and owners.get("V", act.iss) != act.iss:
+        raise error("DUPLICATE", f"{owners['V']} has stopped it for {cause} already; name another cause", field="cause")
+    if act.event == "lift_cause" and any(owners.get(letter, act.iss) != act.iss for letter in stands):
+        raise error("ROLE_NOT_ALLOWED", f"only the side that set {cause} may lift it")
+
+
+def _set_by(view: View, agreement: str, cause: str) -> str:
+    """The venue whose act set a cause last; empty: no act, the node of this log did. No read stands behind a stop."""
+    end = view.chain("agreement", agreement).seq
+    while end > 0:
+        page = view.evidence.chain("agreement", agreement, after=max(0, end - LOOK), limit=min(end, LOOK))
+        for one in reversed(page):
+            entry = parse_statement(one.statement) if one.statement is not None else None
+            for digest in entry.documents if entry is not None and entry.type == "contract.suspend" else ():
+                document = view.document(digest)
+                act = decode(document, Act) if document is not None and document.name == name_of(Act) else None
+                if act is not None and _cause(act) == cause and not act.iss.startswith("spiffe://"):
+                    return act.iss
+        end -= LOOK
+    return ""
 
 
 def _ended(tx: Tx, state: AgreementState, act: Act, actor: str, submission: Submission[Act]) -> AgreementState:
