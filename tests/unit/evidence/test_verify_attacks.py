@@ -11,6 +11,8 @@ from trustnode.core import clock
 from trustnode.core.document import decode, seal
 from trustnode.core.evidence import bundle
 from trustnode.core.evidence.bundle import Contents
+from trustnode.core.evidence.entry import Entry
+from trustnode.core.evidence.erasure import why_not
 from trustnode.core.evidence.head import ChainHead
 from trustnode.core.evidence.report import Report
 from trustnode.core.evidence.verify import verify_bundle
@@ -158,3 +160,17 @@ def test_what_is_kept_as_far_as_it_is_shown_is_said_so():
 def test_nobody_but_a_node_of_the_agreement_is_named_as_who_made_the_file():
     deal = Deal()
     assert outcome(examine(deal, replace(deal.contents(), maker="court.example"))) == {(1, "INVALID")}
+
+
+def test_a_read_inside_a_stop_is_not_washed_white_by_a_gap_behind_the_stop():
+    steps = (("contract.suspend", "SUSPENDED"), ("contract.breach", "SUSPENDED"))
+    deal = Deal(steps=steps)
+    assert (13, "INVALID") in outcome(examine(deal, deal.contents()))
+    washed = examine(deal, hide(deal.contents(), "contract.breach"))
+    assert outcome(washed) == {(13, "INCOMPLETE")}
+
+
+def test_what_tells_of_a_stop_is_never_erased():
+    told = {"event_id": "a" * 32, "time": START, "node_id": "n", "object_kind": "agreement", "object": "C1"}
+    for event in ("contract.suspend", "contract.resume", "grant.suspend", "grant.resume"):
+        assert why_not(Entry(type=event, **told), ended=True)

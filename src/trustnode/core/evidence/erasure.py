@@ -22,6 +22,7 @@ from trustnode.core.evidence.entry import Entry
 MAX_ENTRIES: Final = 1000
 
 _BOTH_TELL: Final = "the other venue's log tells of it too: a gap here would look like an omission"
+_STOP: Final = "it tells when nothing might be read; with a gap here a read inside a stop would look allowed"
 LASTING: Final[Mapping[str, str]] = {
     "log.erase": "it is what shows that the gap is no accident",
     "contract.sign": "it binds the agreement to this log; without it no bundle of the agreement verifies",
@@ -30,6 +31,10 @@ LASTING: Final[Mapping[str, str]] = {
     "delivery.complete": _BOTH_TELL,
     "delivery.abort": _BOTH_TELL,
     "clearing.meter": _BOTH_TELL,
+    "contract.suspend": _STOP,
+    "contract.resume": _STOP,
+    "grant.suspend": _STOP,
+    "grant.resume": _STOP,
 }
 """Events whose entries are never erased, with the reason."""
 

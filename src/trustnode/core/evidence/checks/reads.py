@@ -348,17 +348,24 @@ def check_stops(case: Case) -> str:
     """13. No decision stands between a stop and its lift in the provider's chain."""
     states = {"contract": "", "grant": ""}
     stops = 0
+    hidden: set[str] = set()
     for one in case.provider_trail.agreement:
         entry = one.entry
         if entry is None:
-            states = dict.fromkeys(states, "")  # what is not shown may have been a lift
+            # it may have been a lift of anything but a suspension, whose lift is never erased
+            states = {family: state if state == "SUSPENDED" else "" for family, state in states.items()}
+            hidden = {family for family, state in states.items() if state}
             continue
         family = entry.type.partition(".")[0]
         if family in states and entry.to_state is not None:
             stops += entry.to_state in ("SUSPENDED", "REVOKED", "TERMINATING")
             states[family] = entry.to_state
+            hidden.discard(family)
         if entry.type == "access.decide" and _stopped(states.values()):
-            case.find("INVALID", f"access {entry.access_id} was decided while the agreement was stopped: {states}")
+            # whoever withholds a lift proves nothing by it
+            said = "and no lift is shown" if hidden else f"the agreement was stopped: {states}"
+            message = f"access {entry.access_id} was decided while stopped: {said}"
+            case.find("INCOMPLETE" if hidden else "INVALID", message)
     return f"{stops} stops, no decision inside one{case.reserve}"
 
 
