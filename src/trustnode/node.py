@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cryptography import x509
 
 from trustnode import config as settings
-from trustnode.app import access, catalog, lines, recovery, status, trust
+from trustnode.app import access, catalog, lines, operators, recovery, status, trust
 from trustnode.app import act as _act  # noqa: F401 (registers its handler at the door)
 from trustnode.app.cosigning import Cosigning
 from trustnode.app.courier import Courier
@@ -511,6 +511,7 @@ class Node:
         if card.digest != self.venue.keyring.cards[self.venue.domain].digest:
             await submit(self.venue, self.venue.self_sender, card)
             changed.append("card")
+        await operators.note_carried(self.venue, self.home)
         replaced = await self.rotation.advance()
         changed += [f"{kind} key" for kind in replaced]
         if not replaced:
@@ -671,6 +672,7 @@ async def _connect(
         venue.halt(node.waits_because)
     if not venue.read_only:
         await submit(venue, venue.self_sender, venue.keyring.cards[venue.domain].document)
+        await operators.note_carried(venue, node.home)
         await node.rotation.advance()
     return node
 
@@ -678,6 +680,7 @@ async def _connect(
 async def go_live(node: Node) -> None:
     """What a node does before its first step, once it may write."""
     await submit(node.venue, node.venue.self_sender, node.venue.keyring.cards[node.venue.domain].document)
+    await operators.note_carried(node.venue, node.home)
     await node.rotation.advance()
     await access.recover(node.venue)
     await node.publisher.publish()

@@ -144,3 +144,57 @@ async def test_a_venue_that_nobody_mirrors_goes_on_only_by_its_own_head_record(t
 
         await until(says_so)
         assert not node.venue.read_only
+
+
+async def test_a_new_authority_and_taking_all_keys_back_take_two_people(tmp_path: Path):
+    home = tmp_path / GZ
+    people = People(tmp_path, home)
+    async with Network(tmp_path) as network:
+        node = await network.start(GZ)
+
+        # one person alone has to say so
+        asks = ("key", "rotate", "authority")
+        assert (await people.types("li", *asks, status=3))["error"]["reason"] == "APPROVAL_MISSING"
+        await people.types("li", *asks, "--alone")
+        assert await acts_of(node, b'"identity.update"') == [b"operator/alone"]
+
+        await people.types("li", "admin", "add", "li", "--role", "SYSTEM")
+        wang = (await people.types("wang", "admin", "key"))["key"]
+        await people.types("li", "admin", "add", "wang", "--role", "SECURITY", "--key", wang)
+        await until(lambda: _is_settled(node))
+        root = node.keys.authority.root
+        assert (await people.types("li", *asks, "--alone", status=2))["error"]["reason"] == "USAGE"
+        waits = await people.types("li", *asks, status=10)
+        assert not (home / "keys" / "ca.next.pem").exists()
+        assert (await people.types("li", "approve", waits["id"], status=3))["error"]["reason"] == "APPROVAL_MISSING"
+        done = await people.types("wang", "approve", waits["id"])
+        assert done["installed"]
+        await until(lambda: _is_settled(node))
+        assert node.keys.authority.root != root
+        assert (await acts_of(node, b'"identity.update"'))[1:] == [b"operator/li+wang"]
+
+        # the same with the node down; it is written down when it runs again, and once
+        await network.stop(GZ)
+        asks = ("key", "revoke", "all", "--invalid-from", "2026-01-01T00:00Z", "--yes")
+        waits = await people.types("wang", *asks, status=10)
+        kept = (home / "acts" / f"{waits['id']}.act").read_bytes()
+        await people.types("li", "approve", waits["id"])
+        (home / "acts" / f"{waits['id']}.act").write_bytes(kept)
+        assert (await people.types("li", "approve", waits["id"], status=5))["error"]["reason"] == "REPLAYED"
+        (home / "acts" / "AAAAAAAA.carried").write_bytes(b"no act at all")
+        for _ in range(2):
+            node = await network.start(GZ)
+            assert await acts_of(node, b'"identity.revoke"') == [b"operator/wang+li"]
+            await network.stop(GZ)
+        assert [path.name for path in (home / "acts").glob("*.carried")] == ["AAAAAAAA.carried"]
+
+
+async def _is_settled(node: Any) -> bool:
+    return not (node.home / "keys" / "ca.next.key").exists()
+
+
+async def acts_of(node: Any, event: bytes) -> list[bytes]:
+    """Who ordered, of each entry of an event that an operator caused."""
+    entries = await node.venue.store.read(lambda view: view.evidence.chain("node", node.venue.domain))
+    found = [one.statement for one in entries if one.statement and event in one.statement]
+    return [one.partition(b'"actor":"')[2].partition(b'"')[0] for one in found if b'"actor":"operator/' in one]

@@ -6,16 +6,18 @@ enough (``core.operator``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from trustnode.app.recovery import Order
-from trustnode.app.venue import Venue
+from trustnode.app.venue import Venue, log
+from trustnode.core import envelope
 from trustnode.core.document import Document, decode
-from trustnode.core.operator import Act, Operator, OperatorAct, check_act, check_new
-from trustnode.errors import error
+from trustnode.core.operator import ACTS, CARRIED, Act, Operator, OperatorAct, check_act, check_new, signers
+from trustnode.errors import TrustnodeError, error
 from trustnode.store import noted
 from trustnode.store.unit import Tx, View
 
@@ -86,6 +88,36 @@ async def change(venue: Venue, document: Document) -> tuple[Operator, ...]:
         return tuple(operators(tx))
 
     return await venue.store.write(unit, event_id=f"operator-act/{document.digest}", returns=tuple[Operator, ...])
+
+
+KEY_EVENTS: Final[Mapping[Act, str]] = {"key.rotate": "identity.update", "key.revoke": "identity.revoke"}
+
+
+async def note_carried(venue: Venue, home: Path) -> None:
+    """Write down acts about keys that were carried out on the files of this home, once each."""
+    for path in sorted((home / ACTS).glob(f"*{CARRIED}")):
+        try:
+            noting = _noting(venue.domain, envelope.decode(path.read_bytes()))
+        except TrustnodeError as problem:
+            log.error("not an act of an operator", file=path.name, cause=problem.message)
+            continue
+        await venue.store.write(noting, event_id="", returns=str)
+        path.unlink()
+
+
+def _noting(domain: str, document: Document) -> Callable[[Tx], str]:
+    value = decode(document, OperatorAct)
+
+    def unit(tx: Tx) -> str:
+        event = KEY_EVENTS.get(value.act)
+        if event is not None and tx.document(document.digest) is None:
+            names = [one.name for one in signers(document, operators(tx))]
+            others = [name for name in names if name != value.asked_by]
+            order = Order(document, value.asked_by if value.asked_by in names else "", (others or [""])[0])
+            tx.log("node", domain, event, documents=(tx.keep(document),), actor=order.actor)
+        return document.digest
+
+    return unit
 
 
 def _apply(tx: Tx, value: OperatorAct) -> None:

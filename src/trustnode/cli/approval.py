@@ -13,7 +13,7 @@ import getpass
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -22,13 +22,12 @@ from trustnode.cli.lazy import Command
 from trustnode.core import clock, envelope
 from trustnode.core import documents as _documents  # noqa: F401 (closes the table of document types)
 from trustnode.core.document import Document, cosign, decode, seal
-from trustnode.core.operator import ACT_LIFE_S, Act, Operator, OperatorAct, signers
+from trustnode.core.operator import ACT_LIFE_S, ACTS, CARRIED, Act, Operator, OperatorAct, signers
 from trustnode.errors import error
 
 if TYPE_CHECKING:
     from trustnode.keys.files import FileSigner
 
-FOLDER: Final = "acts"
 alone_option = click.option("--alone", is_flag=True, help="You are the only operator; the entry of the act says so.")
 
 
@@ -125,7 +124,7 @@ def _new(wanted: Wanted, operators: Sequence[Operator]) -> Document:
 def _find(wanted: Wanted) -> Document | None:
     """The act of the same words that waits; one that is over is not it."""
     found = []
-    for path in sorted((wanted.home / FOLDER).glob("*.act")):
+    for path in sorted((wanted.home / ACTS).glob("*.act")):
         document = envelope.decode(path.read_bytes())
         value = decode(document, OperatorAct)
         if (value.act, value.arguments) == (wanted.act, wanted.arguments) and (value.expires or "") > source.now():
@@ -134,16 +133,25 @@ def _find(wanted: Wanted) -> Document | None:
 
 
 def _keep(home: Path, document: Document) -> Path:
-    folder = home / FOLDER
+    folder = home / ACTS
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{decode(document, OperatorAct).short}.act"
     path.write_bytes(envelope.encode(document))
     return path
 
 
+def keep_carried(home: Path, document: Document) -> bool:
+    """Keep an act that is carried out now until the node has written it down; False: it was carried out before."""
+    path = _keep(home, document).with_suffix(CARRIED)
+    if path.exists():
+        return False
+    path.write_bytes(envelope.encode(document))
+    return True
+
+
 def done(home: Path, document: Document) -> None:
     """An act was carried out: it does not wait any more."""
-    (home / FOLDER / f"{decode(document, OperatorAct).short}.act").unlink(missing_ok=True)
+    (home / ACTS / f"{decode(document, OperatorAct).short}.act").unlink(missing_ok=True)
 
 
 # --- approving ------------------------------------------------------------------------------------------------------
@@ -158,7 +166,7 @@ def approve(ctx: click.Context, act: str) -> None:
         _sign_file(Path(act))
         return
     home = asking.home()
-    path = home / FOLDER / f"{act.upper()}.act"
+    path = home / ACTS / f"{act.upper()}.act"
     if not path.is_file():
         raise error("NOT_FOUND", f"no act {act} waits in {home}")
     document = envelope.decode(path.read_bytes())
@@ -198,15 +206,21 @@ Carry = Callable[[click.Context, Wanted, Document, bool], None]
 
 def carry_out(ctx: click.Context, wanted: Wanted, document: Document, *, alone: bool = False) -> None:
     """Carry out an act that is signed by whom it has to be; whether it is, is checked where it is carried out."""
-    from trustnode.cli import admin, upkeep
+    from trustnode.cli import admin, key, upkeep
 
     table: dict[Act, Carry] = {
         "admin.add": admin.changed,
         "admin.remove": admin.changed,
         "backup.restore": upkeep.restored,
         "log.recover": upkeep.recovered,
+        "key.rotate": key.rotated,
+        "key.revoke": key.revoked,
     }
-    table[wanted.act](ctx, wanted, document, alone)
+    try:
+        table[wanted.act](ctx, wanted, document, alone)
+    except click.exceptions.Exit:  # done, and the exit status says how
+        done(wanted.home, document)
+        raise
     done(wanted.home, document)
 
 

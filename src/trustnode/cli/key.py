@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import click
 
-from trustnode.cli import asking, card, output, session, source
+from trustnode.cli import approval, asking, card, key_acts, output, session, source
+from trustnode.cli.approval import Wanted
+from trustnode.cli.key_acts import Step
 from trustnode.cli.lazy import Group
+from trustnode.core.document import Document
 from trustnode.errors import TrustnodeError, error
 
 if TYPE_CHECKING:
@@ -142,19 +145,34 @@ def _kid(raw_hex: str) -> str:
 @click.argument("kind", type=click.Choice((*KINDS, DOCUMENT)))
 @card.draft_option
 @card.key_option
+@approval.alone_option
 @click.pass_context
-def rotate(ctx: click.Context, kind: str, draft: Path | None, key_files: tuple[Path, ...]) -> None:
+def rotate(ctx: click.Context, kind: str, draft: Path | None, key_files: tuple[Path, ...], alone: bool) -> None:
     """Replace the KIND key of your node: nothing that runs is interrupted.
 
     The next card publishes the new key beside the old one; the node signs with it when its peers have that card, or
     after a day. The card after that drops the old one. KIND ``document``, with a profile: the key you sign with.
+    A new ``authority`` takes two people.
     """
     if kind == DOCUMENT:
         _rotate_document_key()
         return
+    home, step = asking.home(), Step((kind,), draft, key_files)
+    if key_acts.takes_two(step.words):
+        key_acts.ask(ctx, home, "key.rotate", step, alone=alone)
+    else:
+        _rotate(ctx, home, step)
+
+
+def rotated(ctx: click.Context, wanted: Wanted, document: Document, alone: bool) -> None:
+    """Carry out a replacement that two people ordered."""
+    key_acts.carried(wanted, document, alone, lambda step: _rotate(ctx, wanted.home, step))
+
+
+def _rotate(ctx: click.Context, home: Path, step: Step) -> None:
     from trustnode.keys import rotation
 
-    home = asking.home()
+    (kind,) = step.words
     domain = _domain(home)
     rotation.stage(home / "keys", cast("Kind", kind), domain, source.now())
     if kind in UNPUBLISHED:
@@ -162,7 +180,8 @@ def rotate(ctx: click.Context, kind: str, draft: Path | None, key_files: tuple[P
         when = "in use" if running else "used from the next start on"
         output.show({"kind": kind, "in_use": running}, f"made     a new {kind} key, {when}")
         return
-    made = card.make_next(home, draft=draft, key_files=key_files)
+    made = card.make_next(home, draft=step.draft, key_files=step.key_files)
+    card.reload_node(home)
     card.show(ctx, made, f"made     a new {kind} key; it is used when peers have the card: trustnode key status")
 
 
@@ -195,12 +214,16 @@ def _domain(home: Path) -> str:
 @card.key_option
 @asking.yes_option
 @asking.dry_run_option
+@approval.alone_option
 @click.pass_context
 def revoke(
     ctx: click.Context, kinds: tuple[str, ...], invalid_from: str | None, serial: str | None, draft: Path | None,
-    key_files: tuple[Path, ...], yes: bool, dry_run: bool,
+    key_files: tuple[Path, ...], yes: bool, dry_run: bool, alone: bool,
 ) -> None:  # fmt: skip
-    """Take keys of your node back, or one certificate: peers refuse what they sign, whatever time it claims."""
+    """Take keys of your node back, or one certificate: peers refuse what they sign, whatever time it claims.
+
+    All keys, or the authority, take two people.
+    """
     if bool(kinds) == bool(serial) or bool(kinds) != bool(invalid_from):
         raise error("USAGE", "say which: KIND ... --invalid-from TIME, or --serial HEX")
     if serial:
@@ -208,15 +231,32 @@ def revoke(
         _deny(serial)
         return
     from trustnode.cli.times import parse_time
+
+    home, since = asking.home(), parse_time(str(invalid_from), "invalid-from")
+    chosen = STEALABLE if "all" in kinds else kinds
+    asking.confirm(f"Take back {', '.join(chosen)} from {output.local_time(since)} on?", yes=yes, dry_run=dry_run)
+    step = Step((since, *chosen), draft, key_files)
+    if key_acts.takes_two(chosen):
+        key_acts.ask(ctx, home, "key.revoke", step, alone=alone)
+    else:
+        _revoke(ctx, home, step)
+
+
+def revoked(ctx: click.Context, wanted: Wanted, document: Document, alone: bool) -> None:
+    """Carry out what two people ordered to take back."""
+    key_acts.carried(wanted, document, alone, lambda step: _revoke(ctx, wanted.home, step))
+
+
+def _revoke(ctx: click.Context, home: Path, step: Step) -> None:
     from trustnode.core.identity import Card
     from trustnode.keys import read_card, rotation
 
-    home, since = asking.home(), parse_time(str(invalid_from), "invalid-from")
-    chosen: tuple[Any, ...] = STEALABLE if "all" in kinds else kinds
-    asking.confirm(f"Take back {', '.join(chosen)} from {output.local_time(since)} on?", yes=yes, dry_run=dry_run)
+    since, *kinds = step.words
+    chosen: tuple[Any, ...] = tuple(kinds)
     listed = [(one.use, one.public) for one in session.Session.decode(read_card(home), Card).keys]
     rotation.take_back(home / "keys", chosen, _domain(home), source.now(), since, listed)
-    made = card.make_next(home, draft=draft, key_files=key_files)
+    made = card.make_next(home, draft=step.draft, key_files=step.key_files)
+    card.reload_node(home)
     card.show(ctx, made, f"revoked  {', '.join(chosen)} from {output.local_time(since)} on; new ones stand on the card")
 
 

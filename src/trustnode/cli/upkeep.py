@@ -25,16 +25,16 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CARD = "card:"
 
 
-def _node() -> Any:
+def maintenance() -> Any:
     """What is done to a home; imported when it is needed, like the node itself."""
     try:
-        from trustnode import maintenance
+        from trustnode import maintenance as found
     except ImportError as missing:
         step = "Install it with: pip install 'trustnode[node]'"
         raise error(
             "USAGE", f"this installation is the client alone ({missing.name} is missing)", next_step=step
         ) from None
-    return maintenance
+    return found
 
 
 # --- restore --------------------------------------------------------------------------------------------------------
@@ -51,16 +51,16 @@ def restore(ctx: click.Context, file: Path, alone: bool) -> None:
     """
     home = asking.home()
     wanted = Wanted(home, "backup.restore", (str(file.resolve()), _sha256(file)))
-    approval.ask(ctx, wanted, _node().operators_of(home, file), alone=alone)
+    approval.ask(ctx, wanted, maintenance().operators_of(home, file), alone=alone)
 
 
 def restored(_ctx: click.Context, wanted: Wanted, document: Document, alone: bool) -> None:
     """Carry out a restore."""
-    maintenance, file = _node(), Path(wanted.arguments[0])
+    doing, file = maintenance(), Path(wanted.arguments[0])
     if _sha256(file) != wanted.arguments[1]:
         raise error("HASH_MISMATCH", f"{file} is not the backup that was ordered to be restored", field="file")
-    order = maintenance.order_of(maintenance.Asked(*wanted, document, alone), file)
-    head = asyncio.run(maintenance.restore(wanted.home, file, order))
+    order = doing.order_of(doing.Asked(*wanted, document, alone), file)
+    head = asyncio.run(doing.restore(wanted.home, file, order))
     data = {"entries": head.size, "asked_by": order.asked_by, "approved_by": order.approved_by}
     output.show(
         data,
@@ -98,7 +98,7 @@ def recover(ctx: click.Context, sources: tuple[str, ...], marks: tuple[str, ...]
     """
     home = asking.home()
     wanted = Wanted(home, "log.recover", tuple(_source(one, marks) for one in sources))
-    approval.ask(ctx, wanted, _node().operators_of(home), alone=alone)
+    approval.ask(ctx, wanted, maintenance().operators_of(home), alone=alone)
 
 
 def _source(named: str, marks: tuple[str, ...]) -> str:
@@ -115,15 +115,15 @@ def _source(named: str, marks: tuple[str, ...]) -> str:
 
 def recovered(_ctx: click.Context, wanted: Wanted, document: Document, alone: bool) -> None:
     """Carry out a recovery."""
-    maintenance = _node()
-    order = maintenance.order_of(maintenance.Asked(*wanted, document, alone))
+    doing = maintenance()
+    order = doing.order_of(doing.Asked(*wanted, document, alone))
     names = [one for one in wanted.arguments if not one.startswith(CARD)]
     mirrors = []
     for one in wanted.arguments:
         if one.startswith(CARD):
             mark, _, path = one.removeprefix(CARD).partition(":")
-            mirrors.append(maintenance.Mirror(card_file.read(Path(path).read_bytes()).card.document(), mark))
-    report = asyncio.run(maintenance.recover(wanted.home, names, order, mirrors=mirrors))
+            mirrors.append(doing.Mirror(card_file.read(Path(path).read_bytes()).card.document(), mark))
+    report = asyncio.run(doing.recover(wanted.home, names, order, mirrors=mirrors))
     _show(report, order, wanted.home)
 
 

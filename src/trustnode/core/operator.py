@@ -25,7 +25,11 @@ Role = Literal["SYSTEM", "SECURITY", "AUDIT"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 MAY_ASK: Final = frozenset({"SYSTEM", "SECURITY"})
 """Roles that may order an act; any other operator may approve it. AUDIT looks, and approves."""
-Act = Literal["admin.add", "admin.remove", "backup.restore", "log.recover"]
+Act = Literal["admin.add", "admin.remove", "backup.restore", "log.recover", "key.rotate", "key.revoke"]
+ACTS: Final = "acts"
+"""Folder of a home in which acts wait."""
+CARRIED: Final = ".carried"
+"""How the file of an act ends that was carried out on the files of the home and is not in the log yet."""
 ACT_LIFE_S: Final = 86400.0
 """How long an act waits for a second person."""
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$(?!\n)")]
