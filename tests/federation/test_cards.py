@@ -148,6 +148,10 @@ async def test_x6_cards_that_do_not_follow_are_refused_and_a_fork_is_kept_with_a
         "new roots only": (version(zj, other_root, root=roots), "SIGNATURE_INVALID"),
         "a key that stands twice": (version(zj, keys=(*held.value.keys, twice)), "DUPLICATE"),
         "a key of another venue": (version(zj, keys=(*held.value.keys, of_gz)), "DUPLICATE"),
+        "another history by a stranger, to frame the venue": (
+            version(zj, other_root, root=roots, version=held.value.version, previous=held.value.previous),
+            "CARD_ROLLBACK",
+        ),
         "rollback": (gz.venue.keyring.versions(ZJ)[0].document, "CARD_ROLLBACK"),
     }
     for name, (card, reason) in hostile.items():

@@ -26,14 +26,14 @@ from trustnode.app import catalog
 from trustnode.core import clock
 from trustnode.core.access import AccessRequest, AckItem, ReceiptAck
 from trustnode.core.catalog import CatalogEntry, CatalogRecord, ListingState, Registration
-from trustnode.core.contract import Act, NegotiationMessage, Offer
+from trustnode.core.contract import Act, Delegation, NegotiationMessage, Offer
 from trustnode.core.document import Document, Signer, decode, seal
 from trustnode.core.participant import domain_of
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError
 from trustnode.keys import FileSigner
 from trustnode.v1 import document_pb2
-from trustnode.wire.convert import document_from_proto, document_to_proto
+from trustnode.wire.convert import document_from_proto, document_to_proto, new_ticket
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -459,3 +459,33 @@ async def test_p10_an_older_version_of_a_listing_is_not_taken_back(world) -> Non
     await until(read)
     entry = await world[HOME].venue.store.read(lambda view: catalog.entry_of(view, f"{DATA}/big"))
     assert (entry.state, entry.document) == ("LISTED", new.digest)
+
+
+async def test_a_home_venue_cannot_ask_more_often_than_its_participant_let_it(world) -> None:
+    """Each further access would stand in both logs, and no bundle of the agreement would verify any more."""
+    acme = world.clients["acme"]
+    agreement = await world.agree(acme, f"{DATA}/small", "open")
+    delegation = acme.profile.sign(
+        Delegation(
+            agreements=((agreement.id, agreement.document.digest),), home=HOME, max_accesses=1,
+            **acme.profile.fields(HOME, DATA, life_s=3600),
+        )
+    )  # fmt: skip
+    liar = world.node_caller(HOME, DATA)
+
+    async def asks_again() -> str:
+        asked = ticket(
+            acme, agreement, signer=world[HOME].venue.evidence, iss=HOME, request_proof="DELEGATED",
+            delegation_sha256=delegation.digest,
+        )  # fmt: skip
+        return await outcome(
+            liar.read(
+                new_ticket(asked.request, asked.query, asked.query_salt, asked.key_document, delegation).raw,
+                timeout_s=20,
+            )
+        )
+
+    assert await asks_again() == ""
+    assert await asks_again() == "QUOTA_TOTAL"
+    await liar.channel.aclose()
+    assert await world[DATA].venue.store.check() == []

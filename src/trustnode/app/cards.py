@@ -24,6 +24,7 @@ from trustnode.core.identity import (
     check_card,
     check_follows,
     in_order,
+    is_signed_by,
     vouched,
 )
 from trustnode.core.peering import PeerAgreement, PeeringState
@@ -115,14 +116,21 @@ def conflicts(view: View) -> tuple[str, ...]:
 
 
 async def keep_conflict(venue: Venue, document: Document, refusal: TrustnodeError) -> None:
-    """Keep a card that contradicts the one we hold, and raise the alarm: two cards are proof against their author."""
+    """Keep a card that contradicts the one we hold, and raise the alarm: two cards are proof against their author.
+
+    Only the roots of a version that we hold are that author; a stranger's card would frame a venue and fill the disk.
+    """
     value = decode(document, Card)
     held = venue.keyring.cards.get(value.trust_domain)
     if refusal.reason != "CARD_ROLLBACK" or held is None or is_history(venue, document):
         return
+    if not any(is_signed_by(document, one.value.root) for one in venue.keyring.versions(value.trust_domain)):
+        return
     note = json.dumps({"held": held.digest, "shown": document.digest, "since": venue.clock.now()}, sort_keys=True)
 
     def unit(tx: Tx) -> str:
+        if tx.setting(CONFLICT_PREFIX + value.trust_domain):
+            return value.trust_domain  # one pair convinces, a hundred would only take room
         tx.keep(document)
         tx.set_setting(CONFLICT_PREFIX + value.trust_domain, note)
         return value.trust_domain

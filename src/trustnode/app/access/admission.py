@@ -63,6 +63,8 @@ class Admission:
     zone: str
     """Time zone of the product, in which windows of limits begin."""
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    delegation: Delegation | None = None
+    """What covers a request of the grade DELEGATED; its accesses are counted."""
 
     @property
     def id(self) -> str:
@@ -106,7 +108,10 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
     prepared = await venue.store.read(lambda view: prepared_product(view, contract.value.product))
     session = await _session(venue, contract, state, prepared)
     plan = await session.plan(query.sql, query.parameters)
-    return Admission(request, contract, state, key, query, session, plan, prepared.registration.zone)
+    delegation = decode(ticket.delegation, Delegation) if ticket.delegation and value.delegation_sha256 else None
+    return Admission(
+        request, contract, state, key, query, session, plan, prepared.registration.zone, delegation=delegation
+    )
 
 
 def verified_request(

@@ -75,7 +75,7 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
     try:
         reserved = reserve(tx, admission.contract.policy.counters, admission.id, state.id, admission.zone)
         left = rows_left(tx, reserved)
-        reserved = cover(tx, reserved, admission.id, whole)
+        reserved = (*cover(tx, reserved, admission.id, whole), *_delegated(tx, admission))
     except TrustnodeError as refusal:
         raise _denial(admission, refusal) from None
     facts = AccessFacts(
@@ -106,6 +106,23 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
     end = tx.chain("agreement", state.id)
     tx.place(fresh, decision_seq=end.seq, decision_link=end.link.hex())
     return Decided(end.seq, end.link.hex(), reserved, left)
+
+
+def _delegated(tx: Tx, admission: Admission) -> tuple[Reservation, ...]:
+    """One access of those that the delegation covers: a venue that asks more often would spoil the evidence of both.
+
+    Raises:
+        TrustnodeError: QUOTA_TOTAL.
+    """
+    given, value = admission.delegation, admission.request.value
+    if given is None or value.request_proof != "DELEGATED" or value.delegation_sha256 is None:
+        return ()
+    key = f"{value.agreement}/delegation-{value.delegation_sha256[:32]}"
+    if not tx.reserve(key, 1, given.max_accesses, access=admission.id):
+        step = "The participant delegates anew: trustnode agreement delegate"
+        raise error("QUOTA_TOTAL", f"the delegation covers {given.max_accesses:,} accesses", next_step=step)
+    words = f"{given.max_accesses:,} accesses under one delegation"
+    return (Reservation(key, "count", "", "", given.max_accesses, "QUOTA_TOTAL", words, 1),)
 
 
 def _check_acknowledged(tx: Tx, state: AgreementState, term_s: int) -> None:
