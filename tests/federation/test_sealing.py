@@ -7,18 +7,22 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 from federation.key_world import holds, install
 from federation.test_rotation import rotate
 from federation.world import DATA, HOME, World, product_text, write_tables
 
 import trustnode as tn
+from trustnode import aio
 from trustnode.app import contract, cosigning, courier, evidence, quorums, sealed_part, sealing, status
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender
+from trustnode.cli.root import root
 from trustnode.core import clock
 from trustnode.core.contract import Agreement, AgreementState
 from trustnode.core.document import Document, cosign, decode, seal
@@ -121,6 +125,11 @@ async def test_l7m_a_bundle_says_unwitnessed_until_the_witnesses_answer_and_then
         assert (early.verdict, early.unwitnessed) == ("UNWITNESSED", True)
         assert early.sealed_at, "the agreement itself was cosigned before"
         assert len(early.unsealed) == len(early.accesses) == 1
+        [one] = await agreement.receipts()
+        for domain in (DATA, HOME):
+            unsealed = await receipt_at(world, domain, one.object.id)
+            assert (unsealed["seal"]["size"], unsealed["seal"]["sealed_at"]) == (0, None)
+            assert (await agreement_at(world, domain, agreement.id))["seal"]["sealed_at"], "it was cosigned before"
 
     async def upgraded() -> bool:
         return (await bundle_of(world, agreement.id)).verdict == "VERIFIED"
@@ -128,6 +137,36 @@ async def test_l7m_a_bundle_says_unwitnessed_until_the_witnesses_answer_and_then
     await until(upgraded)
     later = await bundle_of(world, agreement.id)
     assert (later.unsealed, later.unwitnessed) == ((), False)
+    for domain, witness in ((DATA, HOME), (HOME, DATA)):
+        sealed = await receipt_at(world, domain, one.object.id)
+        assert (sealed["seal"]["log"], sealed["seal"]["witnesses"]) == (f"{domain}/log", [f"{witness}/witness"])
+        assert sealed["receipt"] == unsealed["receipt"], "nothing was signed anew"
+        assert sealed["seal"]["sealed_at"]
+        assert sealed["seal"]["size"] <= world[domain].publisher.newest.checkpoint.size
+    shown = await asyncio.to_thread(typed, world[HOME].home, "receipts", agreement.id)
+    assert "unwitnessed" not in shown
+    assert "SEALED" in shown
+    shown = await asyncio.to_thread(typed, world[HOME].home, "agreement", "show", agreement.id)
+    assert f"by {DATA}/witness" in shown
+
+
+async def receipt_at(world: World, domain: str, access: str) -> dict[str, Any]:
+    """What the operator of a node is told of an access."""
+    async with aio.operator(world[domain].home) as node:
+        return await node.call("AccessService/GetReceipt", access=access)
+
+
+async def agreement_at(world: World, domain: str, agreement: str) -> dict[str, Any]:
+    """What the operator of a node is told of an agreement."""
+    async with aio.operator(world[domain].home) as node:
+        return await node.call("DocumentService/GetObject", kind="agreement", id=agreement)
+
+
+def typed(home: Path, *words: str) -> str:
+    """What the operator of a home sees."""
+    done = CliRunner().invoke(root, [*words, "--home", str(home)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 async def test_an_agreement_that_nobody_witnessed_in_time_is_suspended_until_somebody_has(world, monkeypatch):

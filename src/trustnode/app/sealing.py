@@ -10,12 +10,14 @@ The notes in the store were verified before they were kept; here their lines are
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from trustnode.app.transition import resume_agreements, suspend_agreements
 from trustnode.core import clock
+from trustnode.core.access import AccessState
 from trustnode.core.contract import Agreement, AgreementState
 from trustnode.core.document import decode
+from trustnode.core.evidence.entry import parse_statement
 from trustnode.core.evidence.note import cosigned_when
 from trustnode.core.evidence.quorum import WitnessPolicy, parse_policy
 from trustnode.core.identity import log_origin
@@ -87,6 +89,56 @@ def sealed_head(view: View, domain: str, state: AgreementState) -> tuple[bool, K
         return False, None
     first = next(iter(view.evidence.chain("agreement", state.id, after=0, limit=1)), None)
     return True, sealing(view, policy, first.index) if first else None
+
+
+class Seal(NamedTuple):
+    """What an agreement's witnesses have made of one entry of our log, for people."""
+
+    log: str
+    size: int = 0
+    """Of the head that seals it; 0: none yet."""
+    sealed_at: str = ""
+    witnesses: tuple[str, ...] = ()
+
+
+def seal_of_agreement(view: View, domain: str, state: AgreementState) -> Seal | None:
+    """How far the signature of an agreement is sealed in our log; None where nobody is asked to."""
+    first = next(iter(view.evidence.chain("agreement", state.id, after=0, limit=1)), None)
+    return _seal(view, domain, state, first.index if first else None)
+
+
+def seal_of_receipt(view: View, domain: str, state: AgreementState, access: AccessState) -> Seal | None:
+    """How far the receipt of an access is sealed in our log; None where nobody is asked to, or there is none."""
+    return _seal(view, domain, state, _index_of(view, access) if access.receipt else None)
+
+
+def _seal(view: View, domain: str, state: AgreementState, index: int | None) -> Seal | None:
+    document = view.document(state.document)
+    policy = policy_of(decode(document, Agreement), domain) if document else None
+    if policy is None or not policy.asks or index is None:
+        return None
+    head = sealing(view, policy, index)
+    times = policy.by_names(cosigned_when(head.note)) if head else {}
+    at = policy.met_at(times)
+    if head is None or at is None:
+        return Seal(log_origin(domain))
+    names = sorted(key.name for key in policy.witnesses.values() if key.public in times)
+    return Seal(log_origin(domain), head.size, clock.from_ms(at * 1000), tuple(names))
+
+
+def _index_of(view: View, access: AccessState) -> int | None:
+    """The entry that names a receipt: the chain is in the order of time, so it is found by when the access ended."""
+    low, high = 0, view.evidence.end("agreement", access.agreement).seq
+    while low < high:
+        middle = (low + high) // 2
+        found = next(iter(view.evidence.chain("agreement", access.agreement, after=middle, limit=1)))
+        if found.statement and parse_statement(found.statement).time >= access.ended_at:
+            high = middle
+        else:
+            low = middle + 1
+    entries = view.evidence.chain("agreement", access.agreement, after=low, limit=LOOK)
+    named = access.receipt.encode()
+    return next((one.index for one in entries if one.statement and named in one.statement), None)
 
 
 def watch(tx: Tx, value: Agreement, domain: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 
-from trustnode.cli import acts, asking, output, session
+from trustnode.cli import acts, asking, output, session, terms_view
 from trustnode.cli.lazy import Command, Group
 from trustnode.errors import error
 
@@ -180,7 +180,7 @@ def _cell(value: Any) -> str:
 @click.argument("agreement")
 @acts.page_options
 def receipts(agreement: str, page: str, size: int) -> None:
-    """List what was delivered under AGREEMENT, and who signed for it."""
+    """List what was delivered under AGREEMENT, who signed for it, and since when witnesses have sealed it."""
     with session.connect() as connection:
         found, token = connection.receipts(agreement, token=page, size=size)
     rows = [
@@ -191,10 +191,11 @@ def receipts(agreement: str, page: str, size: int) -> None:
             f"{one.rows:,}",
             output.money(one.cost_fen),
             ", ".join(who.rpartition("/")[2] for who in one.signed_by),
+            terms_view.sealed(one.seal),
         )
         for one in found
     ]
-    lines = output.table(("RECEIPT", "ENDED", "OUTCOME", "ROWS", "COST", "SIGNED BY"), rows)
+    lines = output.table(("RECEIPT", "ENDED", "OUTCOME", "ROWS", "COST", "SIGNED BY", "SEALED"), rows, flexible=5)
     output.show_list([one.data() for one in found], lines, token)
 
 

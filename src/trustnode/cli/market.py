@@ -302,9 +302,14 @@ def show_agreement(name: str) -> None:
             ("purpose", value.purpose),
             ("from", f"{output.local_time(value.start)} until {output.local_time(value.end)}"),
             ("requests", f"at least {value.request_proof_min}"),
+            ("sealed", terms_view.sealed_by(found.seal)),
         ]
     )
-    output.show({**data, "terms": terms_view.items(lines)}, *rows, *terms_view.table(lines))
+    output.show(
+        {**data, "seal": found.seal.data() if found.seal else None, "terms": terms_view.items(lines)},
+        *rows,
+        *terms_view.table(lines),
+    )
 
 
 @agreement.command()

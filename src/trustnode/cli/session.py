@@ -29,6 +29,7 @@ from trustnode.cli.values import (
     Outcome,
     Page,
     Resolved,
+    Seal,
     Silent,
     Step,
     Waiting,
@@ -110,7 +111,7 @@ class Session:
     def get(self, kind: str, id: str) -> Found:
         """One object: identifier, short name, handle or name."""
         answer = self.call("DocumentService/GetObject", {"kind": kind, "id": self.resolve_alias(id)})
-        return Found(self.named(Item.of(answer["object"])), tuple(answer["documents"]))
+        return Found(self.named(Item.of(answer["object"])), tuple(answer["documents"]), Seal.of(answer.get("seal")))
 
     def items(self, kind: str, *, token: str = "", size: int = 50, **where: str) -> Page:
         """A page of objects, newest change first."""
@@ -190,7 +191,11 @@ class Session:
 
     def _delivery(self, access: Item) -> Delivery | None:
         answer = self.call("AccessService/GetReceipt", {"access": access.id})
-        return None if answer["receipt"] is None else Delivery.of(answer["receipt"], answer["acks"])
+        return (
+            None
+            if answer["receipt"] is None
+            else Delivery.of(answer["receipt"], answer["acks"], Seal.of(answer.get("seal")))
+        )
 
     def checkpoint(self) -> bytes:
         """The newest signed checkpoint of the node's log."""

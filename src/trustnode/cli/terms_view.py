@@ -14,6 +14,7 @@ import msgspec
 from trustnode.cli import output
 
 if TYPE_CHECKING:
+    from trustnode.cli.values import Seal
     from trustnode.core.contract import Offer
     from trustnode.core.policy.explain import Line
     from trustnode.core.policy.odrl import Policy
@@ -107,3 +108,19 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)
+
+
+def sealed(seal: Seal | None) -> str:
+    """Since when, in a column."""
+    if seal is None:
+        return "nobody asked"
+    return output.local_time(seal.sealed_at)[5:16] if seal.sealed_at else "unwitnessed"
+
+
+def sealed_by(seal: Seal | None) -> str:
+    """Since when and by whom, in words."""
+    if seal is None:
+        return "no; the agreement names no witnesses of this log"
+    if not seal.sealed_at:
+        return f"unwitnessed: the witnesses of {seal.log} have not cosigned it yet"
+    return f"{output.local_time(seal.sealed_at)} by {', '.join(seal.witnesses)}"

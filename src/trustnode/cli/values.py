@@ -103,11 +103,36 @@ class Step(NamedTuple):
     produced: tuple[Document, ...]
 
 
+@dataclass(frozen=True)
+class Seal:
+    """How far the agreed witnesses have sealed an entry of the node's log."""
+
+    log: str
+    size: int
+    sealed_at: str
+    """Empty: they have not, yet."""
+    witnesses: tuple[str, ...]
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any] | None) -> Seal | None:
+        """As it travels; None where the agreement asks for no witnesses."""
+        if value is None:
+            return None
+        return cls(value["log"], value["size"], value["sealed_at"] or "", tuple(value["witnesses"]))
+
+    def data(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "log": self.log, "size": self.size, "sealed_at": self.sealed_at, "witnesses": list(self.witnesses),
+        }  # fmt: skip
+
+
 class Found(NamedTuple):
     """An object with the documents that explain it."""
 
     object: Item
     documents: tuple[Document, ...]
+    seal: Seal | None = None
 
     def data(self) -> dict[str, Any]:
         """For programs."""
@@ -255,9 +280,10 @@ class Delivery:
     ended: str
     signed_by: tuple[str, ...]
     digest: str
+    seal: Seal | None = None
 
     @classmethod
-    def of(cls, receipt: Document, acks: Sequence[Document]) -> Delivery:
+    def of(cls, receipt: Document, acks: Sequence[Document], seal: Seal | None = None) -> Delivery:
         """As it travels: only acknowledgements that agree count as signatures."""
         value = decode(receipt, Receipt)
         agreed = [ack.iss for document in acks for ack in (decode(document, ReceiptAck),) if _agrees(ack, value.access)]
@@ -272,6 +298,7 @@ class Delivery:
             ended=value.ended,
             signed_by=tuple(dict.fromkeys((value.iss, *agreed))),
             digest=receipt.digest,
+            seal=seal,
         )
 
     @property
@@ -292,6 +319,7 @@ class Delivery:
             "ended": self.ended,
             "signed_by": list(self.signed_by),
             "receipt_sha256": self.digest,
+            "seal": self.seal.data() if self.seal else None,
         }
 
 

@@ -12,7 +12,7 @@ from trustnode.core.access import AccessRequest, Query
 from trustnode.core.document import decode
 from trustnode.errors import error
 from trustnode.rpc.catalog import term_of
-from trustnode.rpc.conversion import object_of, sender_of, set_time
+from trustnode.rpc.conversion import object_of, seal_of, sender_of, set_time
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.methods import Method, only
 from trustnode.v1 import access_pb2
@@ -66,6 +66,7 @@ def _receipt_response(found: access.Settlement) -> pb.GetReceiptResponse:
         access=object_of("access", found.state),
         receipt=document_to_proto(found.receipt) if found.receipt else None,
         acks=[document_to_proto(one) for one in found.acks],
+        seal=seal_of(found.seal),
     )
 
 

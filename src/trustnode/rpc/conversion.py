@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trustnode.app.sealing import Seal
 from trustnode.app.submission import Answer
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
@@ -45,6 +46,15 @@ def object_of_answer(answer: Answer) -> document_pb2.Object:
     return object_to_proto(
         RemoteObject(answer.kind, answer.id, answer.state, answer.causes, answer.version, answer.changed_at)
     )
+
+
+def seal_of(seal: Seal | None) -> document_pb2.Seal | None:
+    """How far an entry is sealed."""
+    if seal is None:
+        return None
+    shown = document_pb2.Seal(log=seal.log, size=seal.size, witnesses=seal.witnesses)
+    set_time(shown.sealed_at, seal.sealed_at)
+    return shown
 
 
 def set_time(field: Timestamp, time: str) -> None:

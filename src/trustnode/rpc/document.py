@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from trustnode.app import reading
+from trustnode.app.sealing import Seal, seal_of_agreement
 from trustnode.app.submission import Answer, submit
 from trustnode.app.venue import Venue
+from trustnode.core.contract import AgreementState
 from trustnode.core.document import Document
-from trustnode.rpc.conversion import object_of, object_of_answer, sender_of
+from trustnode.rpc.conversion import object_of, object_of_answer, seal_of, sender_of
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.methods import Method, only
 from trustnode.store.unit import View
@@ -32,10 +34,17 @@ def methods(venue: Venue, changes: reading.Changes) -> tuple[Method, ...]:
 
     async def get_object(call: Call, request: pb.GetObjectRequest) -> pb.GetObjectResponse:
         sender = sender_of(call, venue)
-        shown = await venue.store.read(lambda view: reading.show(view, sender, venue.domain, request.kind, request.id))
+
+        def query(view: View) -> tuple[reading.Shown, Seal | None]:
+            found = reading.show(view, sender, venue.domain, request.kind, request.id)
+            state = found.state
+            return found, seal_of_agreement(view, venue.domain, state) if isinstance(state, AgreementState) else None
+
+        shown, seal = await venue.store.read(query)
         return pb.GetObjectResponse(
             object=object_of(shown.kind, shown.state, shown.documents[0] if shown.documents else None),
             documents=[document_to_proto(one) for one in shown.documents],
+            seal=seal_of(seal),
         )
 
     async def list_objects(call: Call, request: pb.ListObjectsRequest) -> pb.ListObjectsResponse:

@@ -55,11 +55,13 @@ class GetReceiptRequest(_message.Message):
     def __init__(self, access: _Optional[str] = ...) -> None: ...
 
 class GetReceiptResponse(_message.Message):
-    __slots__ = ("access", "receipt", "acks")
+    __slots__ = ("access", "receipt", "acks", "seal")
     ACCESS_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     ACKS_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
     access: _document_pb2.Object
     receipt: _document_pb2.Document
     acks: _containers.RepeatedCompositeFieldContainer[_document_pb2.Document]
-    def __init__(self, access: _Optional[_Union[_document_pb2.Object, _Mapping]] = ..., receipt: _Optional[_Union[_document_pb2.Document, _Mapping]] = ..., acks: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ...) -> None: ...
+    seal: _document_pb2.Seal
+    def __init__(self, access: _Optional[_Union[_document_pb2.Object, _Mapping]] = ..., receipt: _Optional[_Union[_document_pb2.Document, _Mapping]] = ..., acks: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ..., seal: _Optional[_Union[_document_pb2.Seal, _Mapping]] = ...) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btrustnode/v1/document.proto\x12\x0ctrustnode.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\x08\x44ocument\x12\x14\n\x0cpayload_type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12+\n\nsignatures\x18\x03 \x03(\x0b\x32\x17.trustnode.v1.Signature\"\'\n\tSignature\x12\r\n\x05keyid\x18\x01 \x01(\t\x12\x0b\n\x03sig\x18\x02 \x01(\x0c\"\xac\x01\n\x06Object\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61uses\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12.\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08\x64ocument\x18\x07 \x01(\x0b\x32\x16.trustnode.v1.Documentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btrustnode/v1/document.proto\x12\x0ctrustnode.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\x08\x44ocument\x12\x14\n\x0cpayload_type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12+\n\nsignatures\x18\x03 \x03(\x0b\x32\x17.trustnode.v1.Signature\"\'\n\tSignature\x12\r\n\x05keyid\x18\x01 \x01(\t\x12\x0b\n\x03sig\x18\x02 \x01(\x0c\"c\n\x04Seal\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12-\n\tsealed_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\twitnesses\x18\x04 \x03(\t\"\xac\x01\n\x06Object\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61uses\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12.\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08\x64ocument\x18\x07 \x01(\x0b\x32\x16.trustnode.v1.Documentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENT']._serialized_end=172
   _globals['_SIGNATURE']._serialized_start=174
   _globals['_SIGNATURE']._serialized_end=213
-  _globals['_OBJECT']._serialized_start=216
-  _globals['_OBJECT']._serialized_end=388
+  _globals['_SEAL']._serialized_start=215
+  _globals['_SEAL']._serialized_end=314
+  _globals['_OBJECT']._serialized_start=317
+  _globals['_OBJECT']._serialized_end=489
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,18 @@ class Signature(_message.Message):
     sig: bytes
     def __init__(self, keyid: _Optional[str] = ..., sig: _Optional[bytes] = ...) -> None: ...
 
+class Seal(_message.Message):
+    __slots__ = ("log", "size", "sealed_at", "witnesses")
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SEALED_AT_FIELD_NUMBER: _ClassVar[int]
+    WITNESSES_FIELD_NUMBER: _ClassVar[int]
+    log: str
+    size: int
+    sealed_at: _timestamp_pb2.Timestamp
+    witnesses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, log: _Optional[str] = ..., size: _Optional[int] = ..., sealed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., witnesses: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Object(_message.Message):
     __slots__ = ("kind", "id", "state", "causes", "version", "changed_at", "document")
     KIND_FIELD_NUMBER: _ClassVar[int]

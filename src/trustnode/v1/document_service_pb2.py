@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trustnode.v1 import document_pb2 as trustnode_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#trustnode/v1/document_service.proto\x12\x0ctrustnode.v1\x1a\x1btrustnode/v1/document.proto\"m\n\x15SubmitDocumentRequest\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.trustnode.v1.Document\x12*\n\nsupporting\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\"h\n\x16SubmitDocumentResponse\x12$\n\x06object\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12(\n\x08produced\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\",\n\x10GetObjectRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"d\n\x11GetObjectResponse\x12$\n\x06object\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12)\n\tdocuments\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\"\xb6\x01\n\x12ListObjectsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12<\n\x06\x66ilter\x18\x02 \x03(\x0b\x32,.trustnode.v1.ListObjectsRequest.FilterEntry\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x1a-\n\x0b\x46ilterEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x13ListObjectsResponse\x12%\n\x07objects\x18\x01 \x03(\x0b\x32\x14.trustnode.v1.Object\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x13WatchObjectsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x15\n\rafter_version\x18\x03 \x01(\x03\"<\n\x14WatchObjectsResponse\x12$\n\x06object\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object2\xe9\x02\n\x0f\x44ocumentService\x12[\n\x0eSubmitDocument\x12#.trustnode.v1.SubmitDocumentRequest\x1a$.trustnode.v1.SubmitDocumentResponse\x12L\n\tGetObject\x12\x1e.trustnode.v1.GetObjectRequest\x1a\x1f.trustnode.v1.GetObjectResponse\x12R\n\x0bListObjects\x12 .trustnode.v1.ListObjectsRequest\x1a!.trustnode.v1.ListObjectsResponse\x12W\n\x0cWatchObjects\x12!.trustnode.v1.WatchObjectsRequest\x1a\".trustnode.v1.WatchObjectsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#trustnode/v1/document_service.proto\x12\x0ctrustnode.v1\x1a\x1btrustnode/v1/document.proto\"m\n\x15SubmitDocumentRequest\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.trustnode.v1.Document\x12*\n\nsupporting\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\"h\n\x16SubmitDocumentResponse\x12$\n\x06object\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12(\n\x08produced\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\",\n\x10GetObjectRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\x86\x01\n\x11GetObjectResponse\x12$\n\x06object\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12)\n\tdocuments\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\x12 \n\x04seal\x18\x03 \x01(\x0b\x32\x12.trustnode.v1.Seal\"\xb6\x01\n\x12ListObjectsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12<\n\x06\x66ilter\x18\x02 \x03(\x0b\x32,.trustnode.v1.ListObjectsRequest.FilterEntry\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x1a-\n\x0b\x46ilterEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x13ListObjectsResponse\x12%\n\x07objects\x18\x01 \x03(\x0b\x32\x14.trustnode.v1.Object\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x13WatchObjectsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x15\n\rafter_version\x18\x03 \x01(\x03\"<\n\x14WatchObjectsResponse\x12$\n\x06object\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object2\xe9\x02\n\x0f\x44ocumentService\x12[\n\x0eSubmitDocument\x12#.trustnode.v1.SubmitDocumentRequest\x1a$.trustnode.v1.SubmitDocumentResponse\x12L\n\tGetObject\x12\x1e.trustnode.v1.GetObjectRequest\x1a\x1f.trustnode.v1.GetObjectResponse\x12R\n\x0bListObjects\x12 .trustnode.v1.ListObjectsRequest\x1a!.trustnode.v1.ListObjectsResponse\x12W\n\x0cWatchObjects\x12!.trustnode.v1.WatchObjectsRequest\x1a\".trustnode.v1.WatchObjectsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,18 +40,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITDOCUMENTRESPONSE']._serialized_end=297
   _globals['_GETOBJECTREQUEST']._serialized_start=299
   _globals['_GETOBJECTREQUEST']._serialized_end=343
-  _globals['_GETOBJECTRESPONSE']._serialized_start=345
-  _globals['_GETOBJECTRESPONSE']._serialized_end=445
-  _globals['_LISTOBJECTSREQUEST']._serialized_start=448
-  _globals['_LISTOBJECTSREQUEST']._serialized_end=630
-  _globals['_LISTOBJECTSREQUEST_FILTERENTRY']._serialized_start=585
-  _globals['_LISTOBJECTSREQUEST_FILTERENTRY']._serialized_end=630
-  _globals['_LISTOBJECTSRESPONSE']._serialized_start=632
-  _globals['_LISTOBJECTSRESPONSE']._serialized_end=717
-  _globals['_WATCHOBJECTSREQUEST']._serialized_start=719
-  _globals['_WATCHOBJECTSREQUEST']._serialized_end=790
-  _globals['_WATCHOBJECTSRESPONSE']._serialized_start=792
-  _globals['_WATCHOBJECTSRESPONSE']._serialized_end=852
-  _globals['_DOCUMENTSERVICE']._serialized_start=855
-  _globals['_DOCUMENTSERVICE']._serialized_end=1216
+  _globals['_GETOBJECTRESPONSE']._serialized_start=346
+  _globals['_GETOBJECTRESPONSE']._serialized_end=480
+  _globals['_LISTOBJECTSREQUEST']._serialized_start=483
+  _globals['_LISTOBJECTSREQUEST']._serialized_end=665
+  _globals['_LISTOBJECTSREQUEST_FILTERENTRY']._serialized_start=620
+  _globals['_LISTOBJECTSREQUEST_FILTERENTRY']._serialized_end=665
+  _globals['_LISTOBJECTSRESPONSE']._serialized_start=667
+  _globals['_LISTOBJECTSRESPONSE']._serialized_end=752
+  _globals['_WATCHOBJECTSREQUEST']._serialized_start=754
+  _globals['_WATCHOBJECTSREQUEST']._serialized_end=825
+  _globals['_WATCHOBJECTSRESPONSE']._serialized_start=827
+  _globals['_WATCHOBJECTSRESPONSE']._serialized_end=887
+  _globals['_DOCUMENTSERVICE']._serialized_start=890
+  _globals['_DOCUMENTSERVICE']._serialized_end=1251
 # @@protoc_insertion_point(module_scope)

@@ -32,12 +32,14 @@ class GetObjectRequest(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...
 
 class GetObjectResponse(_message.Message):
-    __slots__ = ("object", "documents")
+    __slots__ = ("object", "documents", "seal")
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
     object: _document_pb2.Object
     documents: _containers.RepeatedCompositeFieldContainer[_document_pb2.Document]
-    def __init__(self, object: _Optional[_Union[_document_pb2.Object, _Mapping]] = ..., documents: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ...) -> None: ...
+    seal: _document_pb2.Seal
+    def __init__(self, object: _Optional[_Union[_document_pb2.Object, _Mapping]] = ..., documents: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ..., seal: _Optional[_Union[_document_pb2.Seal, _Mapping]] = ...) -> None: ...
 
 class ListObjectsRequest(_message.Message):
     __slots__ = ("kind", "filter", "page_size", "page_token")

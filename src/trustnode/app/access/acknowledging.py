@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from trustnode.app.agreement import parties_only
+from trustnode.app.sealing import Seal, seal_of_receipt
 from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Sender, Venue
@@ -170,6 +171,8 @@ class Settlement(NamedTuple):
     state: AccessState
     receipt: Document | None
     acks: tuple[Document, ...]
+    seal: Seal | None = None
+    """How far the receipt is sealed in our log; None where nobody is asked to."""
 
 
 async def receipt_of(venue: Venue, sender: Sender, access: str) -> Settlement:
@@ -184,9 +187,10 @@ async def receipt_of(venue: Venue, sender: Sender, access: str) -> Settlement:
         agreement = view.get(AgreementState, state.agreement) if state else None
         if state is None:
             raise error("NOT_FOUND", "no such access")
-        parties_only(agreement, sender)
+        shared = parties_only(agreement, sender)
         digests = (view.setting(f"{ACK_PREFIX}{access}/{by}") for by in ("CARRIER", "PARTICIPANT"))
         acks = tuple(document for digest in digests if digest and (document := view.document(digest)) is not None)
-        return Settlement(state, view.document(state.receipt) if state.receipt else None, acks)
+        receipt = view.document(state.receipt) if state.receipt else None
+        return Settlement(state, receipt, acks, seal_of_receipt(view, venue.domain, shared, state))
 
     return await venue.store.read(query)
