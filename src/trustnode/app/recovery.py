@@ -351,7 +351,7 @@ async def compare_restored(venue: Venue) -> Comparison:
         step = "Wait for them; or go on with those that answer: trustnode log recover --from VENUE"
         return Comparison(f"restored from a backup; not compared yet with {names}", step)
     restored = await venue.store.read(_restored)
-    if not asked.copies and not asked.empty and not (restored and restored.covered):
+    if not asked.copies and not (restored and restored.covered):  # who holds nothing knows nothing
         return Comparison("restored from a backup; nobody mirrors this log, so nobody knows what else was signed")
     log.info("restored store compared", mirrors=len(asked.copies), size=own)
     return Comparison()
