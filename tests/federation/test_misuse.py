@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import uuid
 from typing import Any
 
@@ -489,3 +491,45 @@ async def test_a_home_venue_cannot_ask_more_often_than_its_participant_let_it(wo
     assert await asks_again() == "QUOTA_TOTAL"
     await liar.channel.aclose()
     assert await world[DATA].venue.store.check() == []
+
+
+# --- readers that go away
+
+
+async def test_q5c_readers_that_go_away_at_any_moment_leave_nothing_open_and_nothing_reserved(world) -> None:
+    acme = world.clients["acme"]
+    agreement = await world.agree(acme, f"{DATA}/small", "rows")
+    chance = random.Random(7)
+    for number in range(60):
+        asked = ticket(acme, agreement, "select id from t limit 1").raw
+        home = acme.connection.home
+        work = asyncio.ensure_future(drained(home, asked) if number % 2 else home.read(asked, timeout_s=20))
+        await asyncio.sleep(chance.uniform(0, 0.03))
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+    async def left_open() -> dict[str, list[Any]]:
+        return {
+            domain: await world[domain].venue.store.read(
+                lambda view: view.find(AccessState, agreement=agreement.id, state=OPEN, limit=100)
+            )
+            for domain in (HOME, DATA)
+        }
+
+    async def closed() -> bool:
+        return not any((await left_open()).values())
+
+    with contextlib.suppress(TimeoutError):
+        await until(closed)
+    assert await left_open() == {HOME: [], DATA: []}
+    reserved = await world[DATA].venue.store.read(lambda view: view.reservations())
+    assert [one for one in reserved if one.key.startswith(agreement.id)] == []
+
+
+OPEN = ("REQUESTED", "PREPARING", "STREAMING", "PAUSED", "CONDITIONAL")
+
+
+async def drained(home: Any, raw: bytes) -> None:
+    async with home.do_get(raw, timeout_s=20) as call:
+        async for _ in call:
+            pass

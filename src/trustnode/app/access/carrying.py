@@ -60,12 +60,11 @@ async def broker(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Ou
     """
     request, state = await _checked_here(venue, sender, ticket)
     logged = asyncio.ensure_future(_log_request(venue, request, state))
-    peer = venue.peers.get(state.provider_node)
     failure: TrustnodeError | None = None
     stream: Stream | None = None
     receipt: Document | None = None
     try:
-        async with peer.do_get(ticket.raw, timeout_s=STREAM_LIFE_S) as call:
+        async with venue.peers.get(state.provider_node).do_get(ticket.raw, timeout_s=STREAM_LIFE_S) as call:
             header = await _answer_header(call, logged, request.value.id)
             stream = _carried(venue, state, header)
             with venue.streams.running(stream):
@@ -150,7 +149,7 @@ async def _log_request(venue: Venue, request: Verified[AccessRequest], state: Ag
 async def _answer_header(call: Any, logged: asyncio.Future[None], access: str) -> AccessHeader:
     """The provider's header; our own entry is durable before anything goes on to the client."""
     pairs = await call.initial_metadata()
-    await logged
+    await asyncio.shield(logged)  # whoever goes away now must not take the entry along: the step would run all the same
     raw = pairs.get("trustnode-access-bin")
     if not isinstance(raw, bytes):
         # The call ended before its first frame: reading it raises what the other node said.
@@ -372,24 +371,21 @@ async def _denied_there(
 
 
 async def broker_read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
-    """As ``broker``, for an answer in one message."""
+    """As ``broker``, for an answer in one message; a reader that goes away meanwhile leaves nothing open."""
+    return await finish(_broker_read(venue, sender, ticket))
+
+
+async def _broker_read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
     request, state = await _checked_here(venue, sender, ticket)
     logged = asyncio.ensure_future(_log_request(venue, request, state))
     try:
         answer = await venue.peers.get(state.provider_node).read(ticket.raw, timeout_s=60)
-    except TrustnodeError as refusal:
-        await finish(_ended(venue, request, state, logged, None, None, refusal))
-        raise
-    except asyncio.CancelledError:
-        await finish(_ended(venue, request, state, logged, None, None, error("CANCELLED", "the reader went away")))
-        raise
-    await logged
-    try:
+        await logged
         header, stream = _counted(answer, request.value.id)
-    except TrustnodeError as lie:
-        await finish(_ended(venue, request, state, logged, None, None, lie))
+    except TrustnodeError as refusal:
+        await _ended(venue, request, state, logged, None, None, refusal)
         raise
-    if await finish(_carried_end(venue, request, state, stream, answer.receipt, None)) is None:
+    if await _carried_end(venue, request, state, stream, answer.receipt, None) is None:
         raise error("VERIFICATION_FAILED", "the other node gave no receipt for what it sent")
     return SmallRead(header, answer.frames, answer.receipt)
 

@@ -64,8 +64,8 @@ async def serve(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Out
         TrustnodeError: Refused before the first byte.
     """
     admission = await admit(venue, sender, ticket)
-    decided = await decide(venue, admission)
     stream = _stream(venue, sender, admission)
+    decided = await _decided(venue, admission, stream)
     failure: TrustnodeError | None = None
     try:
         with venue.streams.running(stream):
@@ -73,12 +73,34 @@ async def serve(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Out
             await _run(venue, admission, decided, stream, sink)
     except TrustnodeError as stopped:
         failure = stopped
+    except TimeoutError:
+        failure = error("DEADLINE", f"a stream lasts at most {STREAM_LIFE_S:.0f} s: begin again where it ended")
     except asyncio.CancelledError:
         failure = stream.failure or error("CANCELLED", "the reader went away")
         await finish(settle(venue, admission, decided, stream, failure))
         raise
     receipt = await finish(settle(venue, admission, decided, stream, failure))
     return Outcome(receipt, failure)
+
+
+async def _decided(venue: Venue, admission: Admission, stream: Stream) -> Decided:
+    """The decision, durable. A reader that goes away before it hears of it has its access settled all the same."""
+    deciding = asyncio.ensure_future(decide(venue, admission))
+    try:
+        return await asyncio.shield(deciding)
+    except asyncio.CancelledError:
+        await finish(_settle_unheard(venue, admission, stream, deciding))
+        raise
+
+
+async def _settle_unheard(
+    venue: Venue, admission: Admission, stream: Stream, deciding: asyncio.Future[Decided]
+) -> None:
+    try:
+        decided = await deciding
+    except TrustnodeError:
+        return  # nothing was decided, so nothing is open
+    await settle(venue, admission, decided, stream, error("CANCELLED", "the reader went away"))
 
 
 def _header(admission: Admission, decided: Decided) -> AccessHeader:
@@ -250,9 +272,14 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
     stream = Stream(admission.id, frozenset(), admission.salt)
     for frame in answer.frames:
         stream.count(frame.note, len(frame.data))
-    decided = await decide(venue, admission, {"rows": stream.rows, "bytes": stream.bytes})
-    receipt = await settle(venue, admission, decided, stream, None)
+    decided, receipt = await finish(_decided_and_settled(venue, admission, stream))
     return SmallRead(_header(admission, decided), tuple(frame.data for frame in answer.frames), receipt)
+
+
+async def _decided_and_settled(venue: Venue, admission: Admission, stream: Stream) -> tuple[Decided, Document]:
+    """Both steps or none: a reader that goes away between them would leave an open access behind."""
+    decided = await decide(venue, admission, {"rows": stream.rows, "bytes": stream.bytes})
+    return decided, await settle(venue, admission, decided, stream, None)
 
 
 def _rows_left(view: View, admission: Admission) -> int | None:
