@@ -23,10 +23,11 @@ from trustnode.core.identity import Card, bundle_of, check_card, check_fingerpri
 from trustnode.core.operator import Act, Operator, check_act
 from trustnode.engine.pool import EngineLimits, EnginePool
 from trustnode.errors import TrustnodeError, error
+from trustnode.home import MASK_KEY_FILE, SystemClock
 from trustnode.keys import load_node_keys, node_credential, read_card
 from trustnode.keys.cards import earlier_cards
 from trustnode.keys.files import read_secret
-from trustnode.node import MASK_KEY_FILE, Certificates, SystemClock
+from trustnode.node import Certificates
 from trustnode.store import check, connection
 from trustnode.store.head import HeadRecord, read_record, record_path
 from trustnode.store.log import Head

@@ -14,9 +14,10 @@ from trustnode.app import courier, follower, introducing
 from trustnode.core.document import Document, Signer, seal
 from trustnode.core.identity import Card, check_card
 from trustnode.core.peering import PeeringState
+from trustnode.home import SystemClock
 from trustnode.keys import load_node_keys, read_card, root_signers, write_card
 from trustnode.keys.cards import draft_card
-from trustnode.node import Node, SystemClock
+from trustnode.node import Node
 from trustnode.testing.network import Network, until
 
 ZJ, GZ = "zj.example", "gz.example"

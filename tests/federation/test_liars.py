@@ -37,6 +37,7 @@ from trustnode.core.identity import check_card, fingerprint
 from trustnode.core.participant import ParticipantKey, ParticipantState, domain_of
 from trustnode.core.peering import PeeringState, Status, StatusEvent
 from trustnode.errors import TrustnodeError
+from trustnode.home import initialise
 from trustnode.keys import FileSigner, issue_card
 from trustnode.keys.home import root_signer
 from trustnode.store.unit import FEED_START, line_digest
@@ -470,7 +471,7 @@ async def test_a_card_with_another_fingerprint_is_not_added(world, tmp_path, giv
 
 
 def stranger_card(folder: Any, domain: str) -> Document:
-    composition.initialise(
+    initialise(
         folder / domain, venue=domain, level="REGIONAL", area="1100", subject="911100000000000009",
         trust_domain=domain, listen="127.0.0.1:1",
     )  # fmt: skip

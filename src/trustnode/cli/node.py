@@ -48,12 +48,12 @@ def init(
     endpoints: tuple[str, ...], roots: str,
 ) -> None:  # fmt: skip
     """Make the folder of a node. Never overwrites a key; a second run changes nothing."""
-    from trustnode import node
+    from trustnode import home as homes
     from trustnode.cli.card import root_numbers
     from trustnode.keys import root_key_files
 
     home = _target()
-    made = node.initialise(
+    made = homes.initialise(
         home,
         venue=venue,
         level=cast("Level", level),

@@ -51,9 +51,9 @@ def _runs(home: Path) -> bool:
 
 def _check_stopped() -> None:
     """The files themselves, while no node holds them."""
-    from trustnode import node
+    from trustnode import home as homes
 
-    found = node.check_stopped(asking.home())
+    found = homes.check_stopped(asking.home())
     if found.differences:
         more = f"; and {len(found.differences) - 1} more" if len(found.differences) > 1 else ""
         raise error("STORE_CORRUPT", f"{found.differences[0]}{more}")

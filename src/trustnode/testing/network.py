@@ -19,6 +19,7 @@ from trustnode.app.venue import Clock
 from trustnode.core.identity import fingerprint
 from trustnode.core.peering import DEFAULT_SCOPES, PeeringState, Relation
 from trustnode.errors import TrustnodeError
+from trustnode.home import initialise
 
 SUBJECTS: Final = {"NATIONAL": "911100000000000001", "REGIONAL": "913300000000000004", "INDUSTRY": "913100000000000005"}
 WAIT_S: Final = 20.0
@@ -53,7 +54,7 @@ class Network:
         home = self.folder / domain
         listen = f"127.0.0.1:{await free_port()}" if not home.exists() else ""
         if listen:
-            composition.initialise(
+            initialise(
                 home, venue=domain, level=level, area=area, subject=subject or SUBJECTS[level], trust_domain=domain,
                 listen=listen,
             )  # fmt: skip

@@ -15,6 +15,7 @@ from trustnode.app import upkeep
 from trustnode.app.submission import Answer, submit
 from trustnode.core.participant import Invitation
 from trustnode.errors import TrustnodeError
+from trustnode.home import check_stopped
 from trustnode.testing.network import Network, until
 
 HERE = "zj.example"
@@ -93,10 +94,10 @@ async def test_a_stopped_node_is_checked_while_nobody_can_start_it(tmp_path: Pat
         path, home = node.venue.store.path, node.home
         await invite(node, "acme")
         with pytest.raises(TrustnodeError, match="runs on the store"):
-            composition.check_stopped(home)
-    assert composition.check_stopped(home).differences == []
-    assert composition.check_stopped(home).entries > 1
+            check_stopped(home)
+    assert check_stopped(home).differences == []
+    assert check_stopped(home).entries > 1
     change(path, PLANTED["altered"])
-    first = composition.check_stopped(home).differences[0]
+    first = check_stopped(home).differences[0]
     assert (first.where, first.object.split("/")[-1]) == ("participant", "acme")
     assert first.index is not None

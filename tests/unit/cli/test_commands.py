@@ -25,7 +25,7 @@ from trustnode.core.access import AccessRequest, AckItem, DecisionLink, Meter, R
 from trustnode.core.document import Document
 from trustnode.core.participant import ParticipantKey
 from trustnode.errors import error
-from trustnode.node import StoreChecked
+from trustnode.home import StoreChecked
 from trustnode.store.difference import Difference
 
 SHORT = "7K3QX9M2"
@@ -690,7 +690,7 @@ def test_the_store_of_a_stopped_node_is_checked_without_it(run, monkeypatch):
     found = [Difference(where="access", message="rows is 8, the log tells 7", index=3, object="access a1")] * 2
     for differences, exit_code in (([], 0), (found, 8)):
         checked = StoreChecked(9, differences)
-        monkeypatch.setattr("trustnode.node.check_stopped", lambda _, checked=checked: checked)
+        monkeypatch.setattr("trustnode.home.check_stopped", lambda _, checked=checked: checked)
         done = run("store", "check", operator=True)
         assert done.exit_code == exit_code
     assert "access: entry 3: rows is 8, the log tells 7 (access a1); and 1 more" in done.stderr
