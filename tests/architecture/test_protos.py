@@ -44,6 +44,7 @@ SERVICES = {
         "ChangeOperators",
         "ListWitnesses",
         "ListForks",
+        "AcceptHead",
     },
 }
 FIELD_STARTS = ("Required", "Optional.", "Output only.")

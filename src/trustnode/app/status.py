@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from trustnode.app import quorums
+from trustnode.app import lost_record, quorums
 from trustnode.app.cosigning import SILENT_S, Standing
 from trustnode.app.expiry import End, due
 from trustnode.app.sealing import CAUSE
@@ -80,6 +80,8 @@ class Counted(NamedTuple):
     """Agreements that are suspended because no witness has sealed them."""
     frozen: tuple[tuple[str, float], ...]
     """Peers that have acted and shown no later head of their log, with the seconds since."""
+    lost: tuple[str, ...] = ()
+    """Peers of whose log it is not known any more what was cosigned here."""
 
 
 def counted(view: View, venue: Venue) -> Counted:
@@ -97,6 +99,7 @@ def counted(view: View, venue: Venue) -> Counted:
         forks=tuple(view.forks(limit=MAX_FORK_ALARMS)),
         unwitnessed=sum(SEAL_CAUSE in one.causes for one in view.find(AgreementState, state="SUSPENDED", limit=10_000)),
         frozen=tuple((one.id, quorums.frozen_s(view, one.id)) for one in peers if one.state == "APPROVED"),
+        lost=tuple(one.id for one in peers if lost_record.is_lost(view, one)),
     )
 
 
@@ -168,6 +171,15 @@ def seal_alarms(found: Counted, limit_s: int) -> tuple[Alarm, ...]:
         )
         for name, age in found.frozen
         if age > limit_s
+    ]
+    alarms += [
+        Alarm(
+            "WITNESS_LOST",
+            f"the record of what was cosigned for {name} is lost: its log is not cosigned here any more",
+            "Have its operator read out entries and root (trustnode log status); then: trustnode log witness accept "
+            f"{name} --size N --root R; or peer anew",
+        )
+        for name in found.lost
     ]
     if found.unwitnessed:
         message = f"{found.unwitnessed} agreements are suspended: no quorum has cosigned them in time"

@@ -86,7 +86,7 @@ async def monitored(venue: Venue, origin_sha256_hex: str) -> bytes | None:
 
     def query(view: View) -> bytes | None:
         held = view.all_witnessed()
-        return next((one.note for one in held if _sha256(one.origin) == origin_sha256_hex), None)
+        return next((one.note or None for one in held if _sha256(one.origin) == origin_sha256_hex), None)
 
     return await venue.store.read(query)
 
@@ -121,7 +121,7 @@ def _said(status: int, sentence: str, held: bytes = b"") -> WitnessAnswer:
 async def _answered(venue: Venue, request: AddCheckpoint, origin: str, source: str) -> WitnessAnswer:
     known = await venue.store.read(_known(venue, origin))
     if known.lost:
-        return _said(503, f"the record of what was cosigned for {origin} is lost; both venues must peer anew")
+        return _said(503, f"the record of what was cosigned for {origin} is lost; our operator: log witness accept")
     try:
         judgement = witness.judge(request, known.keys, known.head)
     except TrustnodeError as problem:
@@ -202,7 +202,8 @@ def _fork(request: AddCheckpoint, judgement: Judgement, held: Witnessed, source:
         raise error("INTERNAL", "a conflict without a checkpoint")
     return Fork(
         origin=found.origin, size=found.size, root=found.root, held=held.note, shown=request.note,
-        proof=b"".join(request.proof), hashes=b"", proven=judgement.conflict == "FORK", source=source, time="",
+        proof=b"".join(request.proof), hashes=b"", proven=judgement.conflict == "FORK" and bool(held.note),
+        source=source, time="",
     )  # fmt: skip
 
 
@@ -226,7 +227,7 @@ async def compare_shown(venue: Venue, domain: str, note: bytes, head: TreeHead) 
         venue,
         Fork(
             origin=origin, size=head.size, root=head.root, held=held.note, shown=note, proof=b"", hashes=b"",
-            proven=True, source=domain, time="",
+            proven=bool(held.note), source=domain, time="",
         ),
     )  # fmt: skip
     raise error("VERIFICATION_FAILED", f"{domain} has shown two histories of its log at entry {head.size:,}")

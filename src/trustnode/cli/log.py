@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from trustnode.cli import output, session, upkeep
+from trustnode.cli import asking, output, session, upkeep
 from trustnode.cli.lazy import Group
 from trustnode.errors import error
 
@@ -68,6 +68,28 @@ def list_witnesses() -> None:
     lines = output.table(("WITNESS", "COSIGNED TO", "STATE"), rows, flexible=2) if rows else ["no witness"]
     lines += ["", *output.table(("COSIGNED HERE", "TO", "AT"), logs)] if logs else []
     output.show(dict(found), *lines)
+
+
+@witness.command()
+@click.argument("domain")
+@click.option("--size", type=click.IntRange(1), required=True, help="Entries, as the other operator reads them out.")
+@click.option("--root", required=True, metavar="R", help="Root at that size, 64 hexadecimal digits, read out likewise.")
+@asking.yes_option
+@asking.dry_run_option
+def accept(domain: str, size: int, root: str, yes: bool, dry_run: bool) -> None:
+    """Cosign the log of DOMAIN on from a head that you compared, because our record of it is lost.
+
+    Whatever its log said before this head, you vouch for from now on. Compare both numbers over another way.
+    """
+    try:
+        value = bytes.fromhex(root)
+    except ValueError:
+        raise error("FIELD_FORMAT", "a root is 64 hexadecimal digits", field="root") from None
+    asking.confirm(f"Vouch for {domain} at {size:,} entries, root {root}?", yes=yes, dry_run=dry_run)
+    with session.operator() as node:
+        node.acting()
+        done = node.call("AdminService/AcceptHead", {"trust_domain": domain, "size": size, "root": value})
+    output.show({**done, "size": size, "root": root}, f"accepted {done['origin']} at {size:,}; an entry says so")
 
 
 def _witnesses(node: session.Operator) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from trustnode.app import lost_record
 from trustnode.app.cosigning import Cosigning, Standing
 from trustnode.app.venue import Venue
 from trustnode.core.evidence.tree import HASH_BYTES
+from trustnode.core.identity import log_origin
 from trustnode.rpc.conversion import set_time
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.methods import Method, only
@@ -37,6 +39,10 @@ def methods(venue: Venue, cosigning: Cosigning) -> tuple[Method, ...]:
     async def list_forks(_call: Call, _request: pb.ListForksRequest) -> pb.ListForksResponse:
         return _forks(await venue.store.read(lambda view: view.forks(limit=MAX_FORKS)))
 
+    async def accept_head(_call: Call, request: pb.AcceptHeadRequest) -> pb.AcceptHeadResponse:
+        await lost_record.accept(venue, request.trust_domain, request.size, request.root)
+        return pb.AcceptHeadResponse(origin=log_origin(request.trust_domain))
+
     operator = only("OPERATOR")
     return (
         Method(
@@ -46,6 +52,10 @@ def methods(venue: Venue, cosigning: Cosigning) -> tuple[Method, ...]:
         Method(
             name=SERVICE + "ListForks", request=pb.ListForksRequest, response=pb.ListForksResponse, handler=list_forks,
             audiences=operator,
+        ),
+        Method(
+            name=SERVICE + "AcceptHead", request=pb.AcceptHeadRequest, response=pb.AcceptHeadResponse,
+            handler=accept_head, audiences=operator,
         ),
     )  # fmt: skip
 

@@ -168,6 +168,22 @@ class ListForksResponse(_message.Message):
     forks: _containers.RepeatedCompositeFieldContainer[_admin_pb2.LogFork]
     def __init__(self, forks: _Optional[_Iterable[_Union[_admin_pb2.LogFork, _Mapping]]] = ...) -> None: ...
 
+class AcceptHeadRequest(_message.Message):
+    __slots__ = ("trust_domain", "size", "root")
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    size: int
+    root: bytes
+    def __init__(self, trust_domain: _Optional[str] = ..., size: _Optional[int] = ..., root: _Optional[bytes] = ...) -> None: ...
+
+class AcceptHeadResponse(_message.Message):
+    __slots__ = ("origin",)
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    origin: str
+    def __init__(self, origin: _Optional[str] = ...) -> None: ...
+
 class ListBackupsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

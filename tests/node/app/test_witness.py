@@ -7,6 +7,7 @@ import hashlib
 import pytest
 from node.app.witness_world import FIN, GZ, ZJ, Shadow, world_of
 
+from trustnode.app import lost_record, status
 from trustnode.app.witness import compare_shown
 from trustnode.core.evidence.checkpoint import open_checkpoint
 from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, open_note
@@ -287,6 +288,31 @@ async def test_l10c_a_witness_whose_record_is_gone_does_not_begin_again_by_itsel
     assert (answer.status, b"lost" in answer.body) == (503, True)
     await zj.peer(GZ, agreement="b" * 64)
     assert (await zj.witness(await gz.request(0))).status == 200
+
+
+async def test_l10c_a_witness_goes_on_from_a_head_that_its_operator_accepts_by_hand(world):
+    gz, zj = world[GZ], world[ZJ]
+    size = await gz.append(3)
+    await zj.witness(await gz.request(0))
+    root = (await held(zj)).root
+    with pytest.raises(TrustnodeError) as refusal:  # what is not lost is not replaced
+        await lost_record.accept(zj.venue, GZ, size, root)
+    assert refusal.value.reason == "PRECONDITION_OPEN"
+    await zj.write(lambda tx: tx._db.execute("delete from witnessed"))
+    found = await zj.read(lambda view: status.counted(view, zj.venue))
+    [alarm] = [one for one in status.seal_alarms(found, 60) if one.name == "WITNESS_LOST"]
+    assert f"trustnode log witness accept {GZ} --size N --root R" in alarm.next_step
+
+    with pytest.raises(TrustnodeError):
+        await lost_record.accept(zj.venue, GZ, size, root[:31])
+    await lost_record.accept(zj.venue, GZ, size, root)
+    assert (await zj.events())[-1] == ("log.cosign", GZ)
+    assert (await zj.read(lambda view: status.counted(view, zj.venue))).lost == ()
+    shadow = Shadow(GZ, world.keys[GZ], *(b"%d" % i for i in range(9)))
+    assert (await zj.witness(shadow.request(size, 9))).status == 422
+    await gz.append()
+    assert (await zj.witness(await gz.request(0))).status == 409
+    assert (await zj.witness(await gz.request(size))).status == 200
 
 
 async def test_l10c_a_witness_whose_store_is_gone_is_read_only(world):

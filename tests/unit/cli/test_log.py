@@ -92,3 +92,13 @@ def test_a_file_of_what_is_not_proven_says_so(run, node, tmp_path):
     file = tmp_path / "fork.txt"
     run("log", "forks", "-o", str(file), operator=True)
     assert "Not proven" in file.read_text("utf-8")
+
+
+def test_a_head_is_accepted_by_hand_with_both_numbers(run, node):
+    node.answers["AdminService/AcceptHead"] = {"origin": "gz.example/log"}
+    asks = ("log", "witness", "accept", "gz.example", "--size", "48211", "--yes")
+    assert run(*asks, "--root", "no root", operator=True).exit_code == 1
+    done = run(*asks, "--root", "ab" * 32, operator=True)
+    assert (done.exit_code, "48,211" in done.stdout) == (0, True)
+    sent = {"trust_domain": "gz.example", "size": 48211, "root": bytes.fromhex("ab" * 32)}
+    assert node.requests("AdminService/AcceptHead") == [sent]
