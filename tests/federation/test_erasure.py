@@ -12,11 +12,11 @@ from federation.world import DATA, HOME
 from trustnode import aio
 from trustnode.app import evidence
 from trustnode.core.contract import Act, AgreementState
-from trustnode.core.document import payload_type
+from trustnode.core.document import PAYLOADS, payload_type
 from trustnode.core.evidence import tree
 from trustnode.core.evidence.bundle import unpack
 from trustnode.core.evidence.entry import parse_statement
-from trustnode.core.evidence.erasure import LASTING, Erasure
+from trustnode.core.evidence.erasure import LASTING, LASTING_DOCUMENTS, Erasure
 from trustnode.core.evidence.events import EVENTS
 from trustnode.core.evidence.verify import verify_bundle
 from trustnode.core.participant import ParticipantState
@@ -110,6 +110,20 @@ async def test_what_a_running_deal_or_its_bundle_stands_on_stays(world) -> None:
     assert state.state == "PERFORMING"
 
 
+async def test_an_erasure_takes_no_agreement_receipt_act_or_key_in_use_along(world) -> None:
+    """One person with the socket would make every bundle of a deal incomplete, or his own act disappear."""
+    agreement = await denied(world)
+    denial = await index_of(world, DATA, agreement.id, "access.deny")
+    receipt = next(one for one in reversed(await chain(world, DATA, "agreement", agreement.id)) if one.statement
+                   and parse_statement(one.statement).type == "delivery.complete")  # fmt: skip
+    card = world[DATA].venue.keyring.cards[DATA].digest
+    key = world.clients["bureau"].profile.key_document.digest
+    for digest in (agreement.document.digest, *parse_statement(receipt.statement).documents, card, key):
+        assert await refused(world, DATA, entries=[denial], documents=[digest]) == "ILLEGAL_TRANSITION"
+        assert await world[DATA].venue.store.read(lambda view, digest=digest: view.document(digest)) is not None
+    await erase(world, DATA, entries=[denial])
+
+
 async def test_only_the_operator_erases(world) -> None:
     acme = world.clients["acme"].profile
     signed = acme.sign(Erasure(entries=(0,), reason="ORDER", authority="myself", **acme.fields(HOME)))
@@ -137,3 +151,4 @@ async def test_whoever_left_is_erased_with_the_documents_that_name_them(world) -
 
 async def test_lasting_events_exist() -> None:
     assert set(LASTING) <= set(EVENTS)
+    assert set(LASTING_DOCUMENTS) <= set(PAYLOADS)

@@ -18,8 +18,10 @@ from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import pseudonym
 from trustnode.app.venue import Venue
 from trustnode.core.carried import DIGESTED
+from trustnode.core.document import decode
 from trustnode.core.evidence.entry import Entry, parse_statement
-from trustnode.core.evidence.erasure import LASTING, MAX_ENTRIES, Erasure, why_not
+from trustnode.core.evidence.erasure import LASTING, LASTING_DOCUMENTS, MAX_ENTRIES, Erasure, why_not
+from trustnode.core.participant import PARTICIPANT, ParticipantKey, ParticipantState
 from trustnode.core.replay import ERASED_ENTRY, ERASED_STEP
 from trustnode.core.states import MACHINES, STATES
 from trustnode.errors import error
@@ -53,10 +55,27 @@ async def erase(submission: Submission[Erasure]) -> Unit:
                 documents=(submission.digest,), actor=pseudonym(submission.sender.name), stage="DELETION",
             )  # fmt: skip
         for digest in value.documents:
+            _check_document(tx, digest)
             tx.erase_document(digest)
         return Answer(kind="node", id=venue.domain, state="ERASED", document=submission.digest)
 
     return unit
+
+
+def _check_document(view: View, digest: str) -> None:
+    """Refuse to erase what evidence stands on.
+
+    Raises:
+        TrustnodeError: ILLEGAL_TRANSITION.
+    """
+    document = view.document(digest)
+    reason = LASTING_DOCUMENTS.get(document.name, "") if document is not None else ""
+    if document is not None and document.name == "participant-key" and not reason:
+        holder = view.get(ParticipantState, decode(document, ParticipantKey).participant)
+        in_use = holder is not None and holder.document == digest and holder.state not in PARTICIPANT.terminal
+        reason = "its participant has not left" if in_use else ""
+    if document is not None and reason:
+        raise error("ILLEGAL_TRANSITION", f"{document.name} {digest[:12]} stays: {reason}", field="documents")
 
 
 def _unit_of(entry: Entry) -> str:

@@ -39,6 +39,27 @@ LASTING: Final[Mapping[str, str]] = {
 """Events whose entries are never erased, with the reason."""
 
 
+_PROOF: Final = "bundles of its agreement stand on it, at the other venue too"
+_ACT: Final = "it shows who decided what; without it the act would be gone with what it did"
+_TRUST: Final = "whom to believe follows from it"
+LASTING_DOCUMENTS: Final[Mapping[str, str]] = {
+    "agreement": _PROOF,
+    "offer": _PROOF,
+    "negotiation-message": _PROOF,
+    "access-request": _PROOF,
+    "delegation": _PROOF,
+    "receipt": _PROOF,
+    "receipt-ack": _PROOF,
+    "act": _ACT,
+    "erasure": _ACT,
+    "operator-act": _ACT,
+    "card": _TRUST,
+    "peer-agreement": _TRUST,
+    "status": _TRUST,
+}
+"""Types of documents that are never erased, with the reason. None of them names a natural person."""
+
+
 class Erasure(Statement, tag="erasure", kw_only=True, frozen=True):
     """The venue erases entries of its log, and documents that say the same."""
 
