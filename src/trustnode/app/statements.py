@@ -122,10 +122,6 @@ class Statements:
         for statement in [one for one in self._held.values() if one.session == session]:
             self.close(caller, statement.handle)
 
-    def open_of(self, spiffe_id: str) -> int:
-        """How many statements a caller holds open."""
-        return sum(statement.owner[0] == spiffe_id for statement in self._held.values())
-
     def _get(self, caller: Caller, handle: bytes) -> Statement:
         found, now = self._held.get(handle), self.venue.clock.now()
         if found is None or found.owner != (caller.spiffe_id, caller.leaf_sha256) or found.until <= now:
@@ -137,8 +133,9 @@ class Statements:
     def _make_room(self, caller: Caller) -> None:
         now = self.venue.clock.now()
         self._held = {handle: one for handle, one in self._held.items() if one.until > now}
-        if self.open_of(caller.spiffe_id) >= MAX_OPEN:
-            del self._held[next(h for h, one in self._held.items() if one.owner[0] == caller.spiffe_id)]
+        mine = [handle for handle, one in self._held.items() if one.owner[0] == caller.spiffe_id]
+        for handle in mine[: max(0, len(mine) - MAX_OPEN + 1)]:
+            del self._held[handle]
 
     def _values(self, statement: Statement) -> Values:
         if statement.words and statement.values is None:

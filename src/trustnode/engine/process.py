@@ -52,6 +52,7 @@ class WorkerProcess:
         self._reading: Reading | None = None
         self._killed_for: TrustnodeError | None = None
         self._is_spent = False
+        self._closing: asyncio.Task[None] | None = None
         self.key: tuple[str, str, str] | None = None
 
     @property
@@ -117,7 +118,12 @@ class WorkerProcess:
         await self.close()
 
     async def close(self) -> None:
-        """End the process and free what it held; safe to call twice."""
+        """End the process and free what it held; safe to call twice; done to its end whoever goes away."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         with contextlib.suppress(OSError):
