@@ -41,11 +41,12 @@ async def refused(stock: Stock, sql: str, parameters: Any = None, name: str = "l
 
 
 async def test_q7_adbc_reads_a_table_by_the_schema_of_its_agreement(stock: Stock) -> None:
+    before = {one.id for one in await stock.accesses()}
     sql = f"select grp, count(*) n from {stock.table()} group by grp order by grp"
     found = await used(stock.adbc, lambda cursor: fetched(cursor, sql))
     assert found["n"] == [143, 143, 143, 143, 143, 143, 142]
-    states = {(one.grade, one.state) for one in await stock.accesses()}
-    assert states <= {("DELEGATED", "DELIVERED"), ("DELEGATED", "COMPLETED")}
+    states = {(one.grade, one.state) for one in await stock.accesses() if one.id not in before}
+    assert states in ({("DELEGATED", "DELIVERED")}, {("DELEGATED", "COMPLETED")})
 
 
 @pytest.mark.parametrize(
