@@ -1,4 +1,4 @@
-"""Upkeep of the store: the standing audit, and dropping what only repetition needs.
+"""Upkeep of the store: the standing audit, and dropping what only repetition needs, once an hour.
 
 Decides: when the store is compared with its log and how slowly, and that a node that finds a difference stops signing
 and serving. Leaves to others: what differs (``store.check``), the comparison at the start (``store.head``).
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from trustnode.app.thinning import thin
 from trustnode.app.venue import Venue, log
 from trustnode.core import clock
 from trustnode.errors import TrustnodeError
@@ -82,6 +83,7 @@ class Upkeep:
         while True:
             with contextlib.suppress(TrustnodeError):  # a full disk is an alarm of its own; the next hour tries again
                 await self.forget()
+                await thin(self._venue)
             await asyncio.sleep(FORGET_EVERY_S)
 
     async def _audit_forever(self) -> None:

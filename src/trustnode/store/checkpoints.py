@@ -88,6 +88,11 @@ class CheckpointReader:
         rows = self._db.execute(_CHECKPOINT + "where size > ? order by size limit ?", (index, limit))
         return (KeptCheckpoint(*row) for row in rows)
 
+    def checkpoints_before(self, size: int, *, limit: int) -> list[KeptCheckpoint]:
+        """The largest heads of at most ``size`` entries, the largest first."""
+        rows = self._db.execute(_CHECKPOINT + "where size <= ? order by size desc limit ?", (size, limit))
+        return [KeptCheckpoint(*row) for row in rows]
+
     def witnessed(self, origin: str) -> Witnessed | None:
         """The newest head that we cosigned for a log; None before the first."""
         row = self._db.execute(_WITNESSED + "where origin = ?", (origin,)).fetchone()
@@ -120,6 +125,10 @@ class CheckpointWriter(CheckpointReader):
             raise error("STORE_CORRUPT", f"size {kept.size} of the log was signed with another root before")
         else:
             self._db.execute("update checkpoint set note = ? where size = ?", (kept.note, kept.size))
+
+    def drop_checkpoints(self, sizes: Iterable[int]) -> None:
+        """Forget heads of our own log; which ones may go is decided elsewhere."""
+        self._db.executemany("delete from checkpoint where size = ?", [(size,) for size in sizes])
 
     def set_witnessed(self, new: Witnessed) -> None:
         """Remember what we cosigned for a log, in place of the smaller head before.

@@ -253,6 +253,8 @@ _CHAIN: Final = "select id, seq, link from chain where kind = ? and object = ?"
 _ENTRY: Final = (
     "select e.idx, e.seq, e.link, e.commitment, s.salt, s.body from entry e left join statement s on s.idx = e.idx "
 )
+_NAMES: Final = b'"documents":['
+"""Stands in the canonical form of an entry that names documents, and in no text inside it, for quotes are escaped."""
 _NAMED: Final = (
     "select c.kind, c.object, e.idx, e.seq, e.link, e.commitment, s.salt, s.body from entry e "
     "join chain c on c.id = e.chain left join statement s on s.idx = e.idx "
@@ -298,6 +300,15 @@ class LogView:
             LogEntry(*row)
             for row in self._db.execute(_ENTRY + "where e.idx >= ? order by e.idx limit ?", (first, limit))
         ]
+
+    def last_naming(self, first: int, end: int) -> int | None:
+        """The last entry from ``first`` up to ``end`` that names documents, or may have before it was erased."""
+        row = self._db.execute(
+            "select max(e.idx) from entry e left join statement s on s.idx = e.idx "
+            "where e.idx >= ? and e.idx < ? and (s.idx is null or instr(s.body, ?) > 0)",
+            (first, end, _NAMES),
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
 
     def named(self, first: int, limit: int = 1000) -> list[NamedEntry]:
         """As ``entries``, with the object in whose chain each stands."""
