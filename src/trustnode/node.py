@@ -324,6 +324,7 @@ class Node:
         alarms = status.alarms(
             self.venue, self.home, alarm_percent=self.config.disk.alarm_percent, root_keys=root_key_files(self.home),
             peers_silent=silent, conflicts=self.conflicts, ends=self.warnings.ends, unmirrored=self.mirrors.problems,
+            web=self.site.problem(self.credential) if self.site is not None else "",
         )  # fmt: skip
         newest = self.publisher.newest
         return status.NodeFacts(

@@ -1,5 +1,6 @@
 """Days that go wrong: a participant's key, one certificate, a node's whole disk in other hands."""
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -8,13 +9,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 from cryptography import x509
 from federation.key_world import holds, impatient, install, next_version
 from federation.world import DATA, HOME, World, product_text, ticket, write_tables
 
 from trustnode import aio
+from trustnode.app.status import counted
 from trustnode.app.submission import submit
 from trustnode.app.venue import Sender
+from trustnode.cli.root import root
 from trustnode.core import clock
 from trustnode.core.contract import AgreementState
 from trustnode.core.document import decode, payload_type, seal
@@ -120,6 +124,34 @@ async def test_a_stolen_participant_key_is_revoked_at_the_peer_too_and_counters_
     for one in (thief, again):
         await one.aclose()
     await caller.channel.aclose()
+
+
+async def test_a_peer_acknowledges_that_a_key_was_taken_back_and_writes_it_down_once(world, tmp_path: Path) -> None:
+    await world.join(HOME, "forgetful", "CONSUMER")
+    home, words = world.folder / HOME, ("participant", "rekey", "forgetful", "--lost", "--yes")
+    before = await notices(world, DATA)
+    done = await asyncio.to_thread(
+        CliRunner().invoke, root, [*words, "-o", str(tmp_path / "i"), "--home", str(home)]
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "old key revoked here and at 1 peer in" in done.stderr
+    assert f"acknowledged by {DATA} after" in done.stderr
+    status = await world[HOME].venue.store.read(lambda view: counted(view, world[HOME].venue))
+    assert [one.notice_waits_since for one in status.peers] == [""]
+
+    async def followed() -> bool:
+        venue = world[HOME].venue
+        head = await venue.store.read(lambda view: view.feed_head("CONTROL", DATA))
+        seen = await world[DATA].venue.store.read(lambda view: view.setting(f"follow/{HOME}/CONTROL"))
+        return seen == str(head[0])
+
+    await until(followed)  # the same notice came over the lane too
+    assert await notices(world, DATA) == before + 1
+
+
+async def notices(world: World, domain: str) -> int:
+    entries = await world[domain].venue.store.read(lambda view: view.evidence.chain("node", domain))
+    return sum(b'"status.event"' in (one.statement or b"") for one in entries)
 
 
 async def test_a_new_key_that_does_not_name_the_old_one_is_no_replacement(world, tmp_path: Path) -> None:

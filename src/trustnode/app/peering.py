@@ -292,9 +292,20 @@ async def follow_status(submission: Submission[Status]) -> Unit:
                 apply(tx, event, value.iss, submission.digest)
         if own:
             participant.tell_control(tx, submission.document)
+            _hand_over(tx, submission.document)
         return Answer(kind="peering", id=value.iss, state="NOTED")
 
     return unit
+
+
+NOTICE_LINES: Final = "notice"
+"""Object under which notices of keys that were taken back stand in the outbox."""
+
+
+def _hand_over(tx: Tx, notice: Document) -> None:
+    """By courier too: the lane is followed, but only a delivery is acknowledged, and the operator waits for that."""
+    for peering in tx.find(PeeringState, state="APPROVED", limit=10_000):
+        tx.send(peering.id, notice, object=NOTICE_LINES)
 
 
 EventHandler = Callable[[Tx, StatusEvent, str, str], None]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from trustnode.app import lost_record, quorums
 from trustnode.app.cosigning import SILENT_S, Standing
 from trustnode.app.expiry import End, due
+from trustnode.app.peering import NOTICE_LINES
 from trustnode.app.sealing import CAUSE
 from trustnode.app.venue import Venue
 from trustnode.core.access import AccessState
@@ -65,6 +66,8 @@ class PeerFacts(NamedTuple):
     outbox: int
     control_seq: int
     catalog_seq: int
+    notice_waits_since: str = ""
+    """Since when it has not acknowledged a notice of a key that was taken back; empty: it has all of them."""
 
 
 class Counted(NamedTuple):
@@ -106,7 +109,9 @@ def counted(view: View, venue: Venue) -> Counted:
 def _peer(view: View, peer: PeeringState) -> PeerFacts:
     waiting = len(view.outbox(peer.id, limit=1000))
     control, catalog = (int(view.setting(f"follow/{peer.id}/{lane}") or 0) for lane in ("CONTROL", "CATALOG"))
-    return PeerFacts(peer.id, peer.relation, peer.state, peer.card_version, waiting, control, catalog)
+    notices = view.outbox(peer.id, object=NOTICE_LINES, limit=1)
+    since = notices[0].created_at if notices else ""
+    return PeerFacts(peer.id, peer.relation, peer.state, peer.card_version, waiting, control, catalog, since)
 
 
 def disk_used_percent(folder: Path) -> int:
@@ -125,6 +130,7 @@ def alarms(
     conflicts: tuple[str, ...] = (),
     ends: tuple[End, ...] = (),
     unmirrored: Mapping[str, str] = MappingProxyType({}),
+    web: str = "",
 ) -> tuple[Alarm, ...]:
     """Everything that is wrong now."""
     found: list[Alarm] = []
@@ -149,6 +155,9 @@ def alarms(
         Alarm("MIRROR", f"the log of {name} is not mirrored here: {why}", f"Tell its operator; see: peer show {name}")
         for name, why in sorted(unmirrored.items())
     ]
+    if web:
+        step = "Put a chain and its key there (web.certificate, web.key), then: trustnode reload"
+        found.append(Alarm("WEB_CERTIFICATE", f"{web}; the one before is shown as long as the node runs", step))
     now = venue.clock.now()
     found += [Alarm("EXPIRY", one.sentence(now), one.step, one.not_after) for one in due(ends, now)]
     used = disk_used_percent(folder)

@@ -5,8 +5,9 @@ Decides: what operator and participant type and see. Leaves to others: keys and 
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -17,6 +18,9 @@ from trustnode.errors import error
 ROLES: Final = ("PROVIDER", "CONSUMER", "SERVICE_PARTY", "MERCHANT", "CUSTODIAN", "SUPERVISOR", "AUDITOR")
 NO_KEY: Final = "SYSTEM"
 """Cause under which somebody without a key is suspended."""
+ACKNOWLEDGED_S: Final = 5.0
+"""Longest wait for peers to acknowledge a notice; who is silent is told when it answers."""
+LOOK_S: Final = 0.05
 roles_option = click.option(
     "--role", "roles", multiple=True, type=click.Choice(ROLES), required=True, help="May be repeated."
 )
@@ -206,9 +210,9 @@ def rekey(name: str, lost: bool, stolen_since: str | None, target: Path | None, 
         node.acting()
         cut = len(acts.everything(node, "access", running="true", consumer=found.id))
         _take_back(node, found.id, key.public, since)
+        reached, silent = _acknowledged(node)
         suspects = _signed_since(node, found.id, since) if since else ([], 0)
-        peers = [one for one in node.status()["peers"] if one["state"] == "APPROVED"]
-    _tell_rekey(peers, cut, suspects, since=since)
+    _tell_rekey(reached, silent, cut, suspects, since=since)
     if key.custody == "CUSTODY":
         output.note(f"next     make its new key here: trustnode participant enrol {name} ...")
         return
@@ -226,11 +230,31 @@ def _take_back(node: session.Operator, spiffe_id: str, public: str, since: str) 
     node.tell([{**revoked, **({"invalid_from": since} if since else {})}, suspended])
 
 
-def _tell_rekey(peers: list[Any], cut: int, suspects: tuple[list[str], int], *, since: str) -> None:
-    silent = [one["trust_domain"] for one in peers if one["silent_since"]]
+def _acknowledged(node: session.Operator) -> tuple[dict[str, float], list[str]]:
+    """Seconds until each peer acknowledged the notice, and those that have not within ``ACKNOWLEDGED_S``."""
+    started, reached = time.monotonic(), dict[str, float]()
+    while True:
+        peers = [one for one in node.status()["peers"] if one["state"] == "APPROVED"]
+        passed = time.monotonic() - started
+        open_now = [one["trust_domain"] for one in peers if one.get("notice_waits_since")]
+        for one in peers:
+            if one["trust_domain"] not in open_now:
+                reached.setdefault(one["trust_domain"], passed)
+        silent = {one["trust_domain"] for one in peers if one["silent_since"]}
+        if set(open_now) <= silent or passed > ACKNOWLEDGED_S:
+            return reached, sorted(open_now)
+        time.sleep(LOOK_S)
+
+
+def _tell_rekey(
+    reached: dict[str, float], silent: list[str], cut: int, suspects: tuple[list[str], int], *, since: str
+) -> None:
     later = f" (not reached: {', '.join(silent)}, told when it answers)" if silent else ""
-    told = output.count(len(peers) - len(silent), "peer")
-    output.note(f"old key revoked here and at {told}{later}; streams cut: {cut}")
+    told = output.count(len(reached), "peer")
+    within = f" in {max(reached.values()):.1f} s" if reached else ""
+    output.note(f"old key revoked here and at {told}{within}{later}; streams cut: {cut}")
+    for name, seconds in sorted(reached.items(), key=lambda one: one[1]):
+        output.note(f"acknowledged by {name} after {seconds:.1f} s")
     if since:
         agreements, receipts = suspects
         named = f" ({', '.join(agreements)})" if agreements else ""

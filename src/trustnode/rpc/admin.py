@@ -150,6 +150,7 @@ async def _status(venue: Venue, running: Running, cosigning: Cosigning) -> admin
             outbox=peer.outbox, control_seq=peer.control_seq, catalog_seq=peer.catalog_seq,
         )  # fmt: skip
         set_time(shown_peer.silent_since, silent)
+        set_time(shown_peer.notice_waits_since, peer.notice_waits_since)
         if trip is not None:
             shown_peer.round_trip.FromMilliseconds(round(trip * 1000))
     return message

@@ -139,7 +139,7 @@ class LogFork(_message.Message):
     def __init__(self, origin: _Optional[str] = ..., size: _Optional[int] = ..., held: _Optional[bytes] = ..., shown: _Optional[bytes] = ..., proof: _Optional[_Iterable[bytes]] = ..., hashes: _Optional[bytes] = ..., proven: _Optional[bool] = ..., source: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
-    __slots__ = ("trust_domain", "relation", "state", "round_trip", "silent_since", "card_version", "outbox", "control_seq", "catalog_seq")
+    __slots__ = ("trust_domain", "relation", "state", "round_trip", "silent_since", "card_version", "outbox", "control_seq", "catalog_seq", "notice_waits_since")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     RELATION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +149,7 @@ class PeerStatus(_message.Message):
     OUTBOX_FIELD_NUMBER: _ClassVar[int]
     CONTROL_SEQ_FIELD_NUMBER: _ClassVar[int]
     CATALOG_SEQ_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_WAITS_SINCE_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     relation: str
     state: str
@@ -158,7 +159,8 @@ class PeerStatus(_message.Message):
     outbox: int
     control_seq: int
     catalog_seq: int
-    def __init__(self, trust_domain: _Optional[str] = ..., relation: _Optional[str] = ..., state: _Optional[str] = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., silent_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., card_version: _Optional[int] = ..., outbox: _Optional[int] = ..., control_seq: _Optional[int] = ..., catalog_seq: _Optional[int] = ...) -> None: ...
+    notice_waits_since: _timestamp_pb2.Timestamp
+    def __init__(self, trust_domain: _Optional[str] = ..., relation: _Optional[str] = ..., state: _Optional[str] = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., silent_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., card_version: _Optional[int] = ..., outbox: _Optional[int] = ..., control_seq: _Optional[int] = ..., catalog_seq: _Optional[int] = ..., notice_waits_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Activity(_message.Message):
     __slots__ = ("contracts", "reads", "refused", "rows", "streams")

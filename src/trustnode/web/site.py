@@ -60,6 +60,15 @@ class Site:
         shown = certificate.credential(self._home, self._settings, own)
         certificate.show(self._context, shown, self._venue.clock.now())
 
+    def problem(self, own: Credential) -> str:
+        """Why the certificate of the configuration could not be shown now; empty: it could. Nothing is changed."""
+        try:
+            shown = certificate.credential(self._home, self._settings, own)
+            certificate.show(certificate.new_context(), shown, self._venue.clock.now())
+        except TrustnodeError as problem:
+            return problem.message
+        return ""
+
 
 def application(config: Config, venue: Venue, publisher: Publisher) -> ASGIApp:
     """The pages, behind what bounds them."""

@@ -75,9 +75,19 @@ async def test_the_operators_certificate_is_shown_and_a_new_file_is_taken_over(n
     node.renew_certificate()
     newer = await presented(node)
     assert newer != der(given)
+    assert web_alarms(node) == []
     (tmp_path / "web.pem").write_text("broken while somebody writes it")
     node.renew_certificate()
     assert await presented(node) == newer
+    assert "is not one in PEM" in web_alarms(node)[0]
+    (tmp_path / "web.pem").unlink()
+    assert "cannot be read" in web_alarms(node)[0]
+    (tmp_path / "web.pem").write_bytes(node.credential.chain_pem)
+    assert web_alarms(node) == []
+
+
+def web_alarms(node):
+    return [one.message for one in node.status().alarms if one.name == "WEB_CERTIFICATE"]
 
 
 async def test_a_certificate_that_cannot_serve_refuses_the_start(network):

@@ -643,13 +643,16 @@ def test_a_stolen_key_names_what_was_signed_since(run, node, tmp_path):
         "produced": [],
     }
     node.answers["AdminService/InviteParticipant"] = {"invitation": b"x", "participant": CONSUMER, "expires_at": NOW}
-    node.answers["AdminService/GetStatus"] = status()
+    told, silent = status()["status"]["peers"]
+    node.answers["AdminService/GetStatus"] = status(peers=[told, {**silent, "notice_waits_since": NOW}])
     done = run(
         "participant", "rekey", "acme", "--stolen-since", "2026-11-20T00:00+08:00", "-o", str(tmp_path / "i"), "--yes",
         operator=True,
     )  # fmt: skip
 
     assert done.exit_code == 0
+    assert "old key revoked here and at 1 peer in 0." in done.stderr
+    assert "(not reached: fin.example, told when it answers); streams cut: " in done.stderr
     assert f"signed since then, to be looked at: 1 agreement ({SHORT}), 0 receipts" in done.stderr
     (notice,) = (json.loads(one["statement_json"]) for one in node.requests("AdminService/IssueDocument"))
     revoked, suspended = notice["events"]
