@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from trustnode import config as settings
-from trustnode.app import operators, recovery, trust
+from trustnode.app import operators, recovery, succession, trust
 from trustnode.app.keyring import KeyRing
 from trustnode.app.streams import Streams
 from trustnode.app.venue import Clock, Identity, Venue
-from trustnode.core.document import Document, decode
-from trustnode.core.identity import Card, bundle_of, check_card, check_fingerprint
+from trustnode.core.document import Document, Verified, decode
+from trustnode.core.identity import Card, bundle_of, check_card, check_fingerprint, log_number, log_origin
 from trustnode.core.operator import Act, Operator, check_act
 from trustnode.engine.pool import EngineLimits, EnginePool
 from trustnode.errors import TrustnodeError, error
 from trustnode.home import MASK_KEY_FILE, SystemClock
-from trustnode.keys import load_node_keys, node_credential, read_card
-from trustnode.keys.cards import earlier_cards
+from trustnode.keys import load_node_keys, node_credential, read_card, rotation
+from trustnode.keys.cards import check_next, earlier_cards
 from trustnode.keys.files import read_secret
 from trustnode.node import Certificates
 from trustnode.store import check, connection
@@ -114,6 +114,7 @@ async def opened(
     loaded = settings.load(home, os.environ if environ is None else environ, flags).config
     ticking, node = time or SystemClock(), loaded.node
     now = ticking.now()
+    succession.finish(home, home / loaded.store.path, now)
     keys = load_node_keys(home, node.trust_domain, now)
     credential = node_credential(home, keys, node.node_id, now, node.dns)
     card = check_card(read_card(home), None)
@@ -234,6 +235,106 @@ async def recover(
     if problems:
         raise check.corrupt(problems)
     return report
+
+
+# --- succession -----------------------------------------------------------------------------------------------------
+
+
+class Succeeded(NamedTuple):
+    """A log that was closed, and the one that follows it."""
+
+    loss: succession.Loss
+    origin: str
+    """Of the next log."""
+    waiting: tuple[str, ...]
+    """Agreements that were suspended."""
+
+
+async def loss(home: Path, without: Sequence[str] = (), **how: Any) -> succession.Loss:
+    """What a stopped node has lost of its log for good (``app.succession.loss``).
+
+    Raises:
+        TrustnodeError: As ``opened`` and ``app.succession.loss``.
+    """
+    async with opened(home, **how) as venue:
+        return await succession.loss(venue, without)
+
+
+async def succeed(
+    home: Path, arguments: Sequence[str], order: recovery.Order, *, without: Sequence[str] = (), **how: Any
+) -> Succeeded:
+    """Close the log of a stopped node, and open the next one with the card that is staged.
+
+    Args:
+        home: Its folder.
+        arguments: The loss that was ordered (``Loss.arguments``).
+        order: Who decided it.
+        without: Peers that do not answer.
+        **how: As ``opened``.
+
+    Raises:
+        TrustnodeError: As ``loss``; STALE_VERSION, the loss is another one; PRECONDITION_OPEN, no card is staged; as
+            ``keys.cards.check_next``.
+    """
+    async with opened(home, **how) as venue:
+        found = await succession.loss(venue, without)
+        if found.arguments != tuple(arguments):
+            raise error("STALE_VERSION", f"that was ordered for another loss: {found.words}")
+        card = checked_card(home, venue.domain, venue.clock.now())
+        waiting = await succession.succeed(venue, found, card, order)
+        path, now = venue.store.path, venue.clock.now()
+    succession.finish(home, path, now)
+    return Succeeded(found, log_origin(card.value.trust_domain, log_number(card.value)), waiting)
+
+
+def checked_card(home: Path, domain: str, now: str) -> Verified[Card]:
+    """The staged card that opens the next log.
+
+    Raises:
+        TrustnodeError: PRECONDITION_OPEN, none is staged; as ``keys.cards.check_next``.
+    """
+    staged = succession.staged_card(home)
+    if staged is None:
+        step = "Sign one: trustnode log succeed --key root.key; or with roots elsewhere: --draft FILE, then --card FILE"
+        raise error("PRECONDITION_OPEN", "no card that opens the next log is signed", next_step=step)
+    return check_next(staged, read_card(home), load_node_keys(home, domain, now), now, opens_log=True)
+
+
+def stage_log_key(home: Path) -> None:
+    """Make the key of the next log, unless one waits that is on no card: a key never signs two logs.
+
+    Raises:
+        TrustnodeError: CONFIG_INVALID.
+    """
+    keys, domain = home / "keys", settings.load(home, os.environ).config.node.trust_domain
+    listed = {key.public for key in decode(read_card(home), Card).keys}
+    waiting = rotation.read_staged(keys).next.get("log")
+    if waiting is not None and waiting.public.hex() in listed:
+        rotation.unstage(keys, "log")
+        waiting = None
+    if waiting is None:
+        rotation.stage(keys, "log", domain, SystemClock().now())
+
+
+def stage_card(home: Path, card: Document) -> None:
+    """Let the card that opens the next log wait for the act that opens it.
+
+    Raises:
+        TrustnodeError: As ``keys.cards.check_next``.
+    """
+    domain, now = settings.load(home, os.environ).config.node.trust_domain, SystemClock().now()
+    check_next(card, read_card(home), load_node_keys(home, domain, now), now, opens_log=True)
+    succession.stage_card(home, card)
+
+
+def has_card(home: Path) -> bool:
+    """Whether a card that opens the next log waits and is good."""
+    domain, now = settings.load(home, os.environ).config.node.trust_domain, SystemClock().now()
+    try:
+        checked_card(home, domain, now)
+    except TrustnodeError:
+        return False
+    return True
 
 
 def lines_of(report: recovery.Report) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from trustnode import config as settings
-from trustnode.app import access, catalog, lines, operators, recovery, status, trust
+from trustnode.app import access, catalog, lines, operators, recovery, status, succession, trust
 from trustnode.app import act as _act  # noqa: F401 (registers its handler at the door)
 from trustnode.app.cosigning import Cosigning
 from trustnode.app.courier import Courier
@@ -470,6 +470,7 @@ async def running(
 
 async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settings.Config, ticking: Clock) -> Node:
     now, node = ticking.now(), config.node
+    succession.finish(home, home / config.store.path, now)
     keys = load_node_keys(home, node.trust_domain, now)
     applicant_certificate(home, node.trust_domain, now)
     credential = node_credential(home, keys, node.node_id, now, node.dns)

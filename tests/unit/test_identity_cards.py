@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from trustnode.core import clock
-from trustnode.core.document import PAYLOADS, Document, cosign, seal, verify
+from trustnode.core.document import PAYLOADS, Document, canonical, cosign, decode, seal, verify
 from trustnode.core.identity import (
     Card,
     accept_card,
@@ -14,9 +14,11 @@ from trustnode.core.identity import (
     check_card,
     check_fingerprint,
     fingerprint,
+    log_number,
     log_origin,
     node_dns,
     parse_fingerprint,
+    parse_log_origin,
     vouched,
     vouched_over,
     witness_name,
@@ -254,3 +256,67 @@ def test_i5a_a_card_without_roots_trusts_nobody_and_is_no_error(keys):
 
 def test_i5h_a_card_is_taken_only_for_the_domain_it_was_asked_for(keys):
     assert refused(accept_card, make(keys), None, "gz.example", NOW) == "IDENTITY_WRONG_DOMAIN"
+
+
+# --- logs that follow each other ------------------------------------------------------------------------------------
+
+
+def opening(held, last, number, *publics, **changes) -> Document:
+    """A card with these log keys, of the log with this number."""
+    card = msgspec.json.decode(make(held, last).payload, type=Card)
+    others = tuple(key for key in card.keys if key.use != "log")
+    logs = tuple(CardKey("log", public, NOW, clock.FOREVER, number) for public in publics)
+    return make(held, last, ROOT, **{"keys": (*others, *logs), **changes})
+
+
+def test_the_first_log_is_not_named_so_a_card_from_before_is_equal_in_every_byte(keys):
+    card = make(keys)
+    assert b'"log":' not in card.payload
+    assert canonical(decode(card, Card)) == card.payload
+    assert log_number(decode(card, Card)) == 1
+
+
+@pytest.mark.parametrize(
+    "origin, found",
+    [
+        ("zj.example/log", ("zj.example", 1)), ("zj.example/log/2", ("zj.example", 2)),
+        ("zj.example/log/1000", ("zj.example", 1000)), ("zj.example/log/1", ("", 0)), ("zj.example/log/0", ("", 0)),
+        ("zj.example/log/02", ("", 0)), ("zj.example/log/2/", ("", 0)), ("zj.example/witness", ("", 0)),
+        ("/log", ("", 0)), ("a/b/log", ("", 0)), ("zj.example/log/2\n", ("", 0)),
+    ],
+)  # fmt: skip
+def test_an_origin_names_a_domain_and_a_log(origin, found):
+    assert parse_log_origin(origin) == found
+    if found[1]:
+        assert log_origin(*found) == origin
+
+
+def test_a_card_opens_the_next_log_with_a_new_key_and_closes_the_one_before(keys):
+    first = accept_card(make(keys), None, "zj.example", NOW)
+    old, new = keys.log.public.hex(), FileSigner.generate().public.hex()
+    second = accept_card(opening(keys, first, 2, new), first, "zj.example", NOW)
+    assert log_number(second.value) == 2
+    assert [(key.raw.hex(), key.log) for key in vouched(second.value)["log"]] == [(new, 2)]
+    assert refused(accept_card, opening(keys, first, 2, old), first, "zj.example", NOW) == "DUPLICATE"
+    assert refused(accept_card, opening(keys, first, 3, new), first, "zj.example", NOW) == "CARD_ROLLBACK"
+    assert refused(accept_card, opening(keys, second, 1, old), second, "zj.example", NOW) == "CARD_ROLLBACK"
+
+
+def test_a_card_speaks_of_one_log(keys):
+    first = accept_card(make(keys), None, "zj.example", NOW)
+    card = msgspec.json.decode(make(keys, first).payload, type=Card)
+    beside = CardKey("log", FileSigner.generate().public.hex(), NOW, clock.FOREVER, 2)
+    both = make(keys, first, ROOT, keys=(*card.keys, beside))
+    assert refused(accept_card, both, first, "zj.example", NOW) == "FIELD_FORMAT"
+    other = tuple(msgspec.structs.replace(key, log=2) if key.use == "witness" else key for key in card.keys)
+    assert refused(accept_card, make(keys, first, ROOT, keys=other), first, "zj.example", NOW) == "FIELD_FORMAT"
+
+
+def test_a_later_card_of_the_next_log_goes_on_with_it(keys):
+    first = accept_card(make(keys), None, "zj.example", NOW)
+    fresh = FileSigner.generate()
+    second = accept_card(opening(keys, first, 2, fresh.public.hex()), first, "zj.example", NOW)
+    moved = dataclasses.replace(keys, log=fresh, staged=Staged(next={"log": FileSigner.generate()}))
+    third = accept_card(make(moved, second), second, "zj.example", NOW)
+    assert {key.log for key in third.value.keys if key.use == "log"} == {2}
+    assert len([key for key in third.value.keys if key.use == "log"]) == 2

@@ -74,6 +74,10 @@ def _check_keys_are_free(venue: Venue, card: Verified[Card]) -> None:
             owner, known = venue.keyring.holder_of(key.raw)
             if owner and (owner, known) != (card.value.trust_domain, use):
                 raise error("DUPLICATE", f"a key of this card is already the {known} key of {owner}", field="keys")
+            if any(one.raw == key.raw and one.log != key.log for one in venue.keyring(owner, use) if owner):
+                raise error(
+                    "DUPLICATE", f"a key of this card is already the key of another log of {owner}", field="keys"
+                )
 
 
 def is_history(venue: Venue, document: Document) -> bool:

@@ -80,7 +80,8 @@ async def _request(submission: Submission[NegotiationMessage]) -> Unit:
         tx.keep(offer.document)
         state = _opened(tx, submission, offer, nodes, draft)
         if venue.domain != nodes["provider_node"]:
-            quorums.check_moving(tx, nodes["provider_node"], venue.max_unwitnessed_s)
+            provider = nodes["provider_node"]
+            quorums.check_moving(tx, provider, venue.keyring.log_origin(provider), venue.max_unwitnessed_s)
             supporting = [consumer_key.digest, *quorums.cards_to_send(tx, venue, nodes["provider_node"])]
             tx.send(nodes["provider_node"], submission.document, supporting=supporting, object=state.id)
         elif draft is not None:

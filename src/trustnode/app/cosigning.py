@@ -117,7 +117,7 @@ class Cosigning:
             if gone.task is not None:
                 gone.task.cancel()
         new = wanted - self.witnesses.keys()
-        sizes = await self._venue.store.read(_sizes) if new else {}
+        sizes = await self._venue.store.read(_sizes(self._venue.log_origin)) if new else {}
         for domain in new:
             self.witnesses[domain] = Witness(domain, sizes.get(witness_name(domain), 0))
         for one in self.witnesses.values():
@@ -309,12 +309,17 @@ def _names(view: View) -> list[str]:
     return [one.id for one in view.find(PeeringState, state="APPROVED", limit=10_000) if is_peer_in_force(one)]
 
 
-def _sizes(view: View) -> dict[str, int]:
-    """Query: the largest size under which each witness stands, in the newest notes."""
-    found: dict[str, int] = {}
-    for kept in reversed(view.newest_checkpoints(NOTES_READ)):
-        found.update({name: kept.size for name, _ in notes.line_keys(kept.note)})
-    return found
+def _sizes(origin: str) -> Callable[[View], dict[str, int]]:
+    """Query: the largest size under which each witness stands, in the newest notes of this log."""
+
+    def query(view: View) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for kept in reversed(view.newest_checkpoints(NOTES_READ)):
+            if protocol.origin_of(kept.note) == origin:
+                found.update({name: kept.size for name, _ in notes.line_keys(kept.note)})
+        return found
+
+    return query
 
 
 def _behind_s(view: View, size: int, now: str) -> float:

@@ -17,6 +17,7 @@ from trustnode.core.evidence.checkpoint import parse_checkpoint
 from trustnode.core.evidence.edges import TileEdges
 from trustnode.core.evidence.note import text_of
 from trustnode.core.evidence.tree import HASH_BYTES, TILE_WIDTH
+from trustnode.core.identity import parse_log_origin
 from trustnode.errors import TrustnodeError
 from trustnode.store.checkpoints import Fork
 from trustnode.store.unit import Tx, View
@@ -62,7 +63,10 @@ class Doubts:
 
     async def _clear_up(self, fork: Fork) -> None:
         held = parse_checkpoint(text_of(fork.held)).head
-        hashes = await self._leaves(fork.origin.rpartition("/")[0], fork.size)
+        domain, _ = parse_log_origin(fork.origin)
+        if self._venue.keyring.is_closed(fork.origin):
+            return  # whatever its leaves say, it must not have grown: only a person can clear that up
+        hashes = await self._leaves(domain, fork.size)
         shown_root, held_root = await asyncio.to_thread(
             lambda: (root_of(hashes, fork.size), root_of(hashes, held.size))
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from trustnode.core import clock
 from trustnode.core.document import Document, Keys, KeyUse, PublicKey, Required, Verified, decode, verify
-from trustnode.core.identity import Card, vouched_over
+from trustnode.core.identity import Card, log_number, log_origin, parse_log_origin, vouched_over
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.errors import TrustnodeError, error
 
@@ -50,6 +50,20 @@ class KeyRing:
         self._versions[domain] = (*kept, card)
         keys = vouched_over([one.value for one in self._versions[domain]])
         self._keys.update({(domain, use): self._with_ends(domain, found) for use, found in keys.items()})
+
+    def log_number(self, domain: str) -> int:
+        """Which log of a domain is open, by the card that holds now."""
+        card = self.cards.get(domain)
+        return log_number(card.value) if card is not None else 1
+
+    def log_origin(self, domain: str) -> str:
+        """Origin of the log of a domain that is open; those before it are closed."""
+        return log_origin(domain, self.log_number(domain))
+
+    def is_closed(self, origin: str) -> bool:
+        """Whether a log was closed by its venue: a later card opened the one that follows it."""
+        domain, number = parse_log_origin(origin)
+        return 0 < number < self.log_number(domain)
 
     def versions(self, domain: str) -> tuple[Verified[Card], ...]:
         """The versions of a domain's card that we hold without a gap up to the newest, oldest first."""

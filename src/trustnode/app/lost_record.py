@@ -14,7 +14,6 @@ from typing import Final
 from trustnode.app.venue import Venue, log
 from trustnode.app.witness import BEGUN_PREFIX, is_peer_in_force
 from trustnode.core.evidence.tree import HASH_BYTES
-from trustnode.core.identity import log_origin
 from trustnode.core.peering import PeeringState
 from trustnode.errors import error
 from trustnode.store.checkpoints import Witnessed
@@ -24,9 +23,8 @@ ENTRIES: Final = "accepted-entries"
 """Unit of the amount in the entry."""
 
 
-def is_lost(view: View, peering: PeeringState) -> bool:
-    """Whether a peer's log was cosigned here under this peering, and the record of it is gone."""
-    origin = log_origin(peering.id)
+def is_lost(view: View, peering: PeeringState, origin: str) -> bool:
+    """Whether a peer's open log was cosigned here under this peering, and the record of it is gone."""
     begun = view.setting(BEGUN_PREFIX + origin)
     return is_peer_in_force(peering) and begun == peering.document and view.witnessed(origin) is None
 
@@ -46,13 +44,15 @@ async def accept(venue: Venue, domain: str, size: int, root: bytes) -> None:
     if size < 1 or len(root) != HASH_BYTES:
         raise error("FIELD_FORMAT", "a head has a size from 1 and a root of 64 hexadecimal digits", field="root")
 
+    origin = venue.keyring.log_origin(domain)
+
     def unit(tx: Tx) -> str:
         peering = tx.get(PeeringState, domain)
         if peering is None:
             raise error("NOT_FOUND", f"no peering with {domain[:80]}")
-        if not is_lost(tx, peering):
+        if not is_lost(tx, peering, origin):
             raise error("PRECONDITION_OPEN", f"the record of the log of {domain} is not lost: it is cosigned as before")
-        tx.set_witnessed(Witnessed(log_origin(domain), size, root, b"", tx.now))
+        tx.set_witnessed(Witnessed(origin, size, root, b"", tx.now))
         tx.log(
             "node", venue.domain, "log.cosign", actor=domain[-64:], documents=(root.hex(),), amount=size, unit=ENTRIES,
             stage="EVIDENCE_LOG",
@@ -60,4 +60,4 @@ async def accept(venue: Venue, domain: str, size: int, root: bytes) -> None:
         return tx.now
 
     await venue.store.write(unit, event_id="", returns=str)
-    log.warning("a head was accepted by hand", origin=log_origin(domain), size=size, root=root.hex())
+    log.warning("a head was accepted by hand", origin=origin, size=size, root=root.hex())

@@ -27,7 +27,7 @@ from trustnode.core.evidence.checkpoint import SignedCheckpoint, open_checkpoint
 from trustnode.core.evidence.edges import TileEdges
 from trustnode.core.evidence.mirror import MAX_LINES, Checked, LogLine, check_head, check_lines
 from trustnode.core.evidence.note import ED25519, VerifierKey
-from trustnode.core.identity import Card, log_origin
+from trustnode.core.identity import Card
 from trustnode.core.participant import domain_of
 from trustnode.core.peering import PeeringState, check_scope
 from trustnode.errors import TrustnodeError, error
@@ -159,7 +159,7 @@ class Mirrors:
     def _is_due(self, view: View, domain: str) -> bool:
         if self._monotonic() - self._asked.get(domain, -ASK_S) >= ASK_S:
             return True
-        origin = log_origin(domain)
+        origin = self.venue.keyring.log_origin(domain)
         cosigned, held = view.witnessed(origin), view.mirrors.head(origin)
         return cosigned is not None and cosigned.size > (held.size if held else 0)
 
@@ -196,7 +196,7 @@ class Mirrors:
                 return held.size
 
     async def _held(self, domain: str) -> MirrorHead:
-        origin = log_origin(domain)
+        origin = self.venue.keyring.log_origin(domain)
         held = await self.venue.store.read(lambda view: view.mirrors.head(origin))
         return held or MirrorHead(origin, domain, TileEdges(), b"", "", 0)
 

@@ -19,7 +19,6 @@ from trustnode.core.evidence import note as notes
 from trustnode.core.evidence.checkpoint import Checkpoint, sign_checkpoint
 from trustnode.core.evidence.note import Sign
 from trustnode.core.evidence.witness import open_own
-from trustnode.core.identity import log_origin
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.checkpoints import KeptCheckpoint
 
@@ -79,7 +78,7 @@ class Publisher:
 
     async def _sign(self) -> Published:
         record = await asyncio.to_thread(self.venue.store.record_head)
-        checkpoint = Checkpoint(log_origin(self.venue.domain), record.size, bytes.fromhex(record.root))
+        checkpoint = Checkpoint(self.venue.log_origin, record.size, bytes.fromhex(record.root))
         kept = await self.venue.store.read(lambda view: view.checkpoint_of(record.size))
         if kept is not None and kept.root != checkpoint.root:
             self.venue.halt(f"size {kept.size} of the log was signed with another root before")

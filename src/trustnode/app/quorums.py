@@ -19,7 +19,7 @@ from trustnode.core.contract import Agreement, AgreementState
 from trustnode.core.document import SKEW_S, Document, decode
 from trustnode.core.evidence.note import VerifierKey
 from trustnode.core.evidence.quorum import WitnessPolicy, parse_policy, policy_text
-from trustnode.core.identity import Card, log_origin, witness_name
+from trustnode.core.identity import Card, witness_name
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import View
@@ -69,8 +69,9 @@ def _policy(venue: Venue, log: str, parties: Iterable[str], outsiders: Mapping[s
 def _in_use(venue: Venue, domain: str, use: Literal["log", "witness"]) -> VerifierKey | None:
     """The key that a venue uses now: of those that its card lists, the one that began first is not dropped yet."""
     now = venue.clock.now()
-    valid = sorted((k for k in venue.keyring(domain, use) if k.valid_at(now)), key=lambda key: key.not_before)
     known = {key.public: key for key in (log_keys if use == "log" else witness_keys)(venue, domain)}
+    held = (key for key in venue.keyring(domain, use) if key.raw in known and key.valid_at(now))
+    valid = sorted(held, key=lambda key: key.not_before)
     return known[valid[0].raw] if valid else None
 
 
@@ -119,7 +120,7 @@ def check_policies(venue: Venue, value: Agreement) -> None:
         _check_logs(venue, policy, nodes)
         _check_witnesses(venue, policy)
     for node in nodes if len(nodes) > 1 else ():
-        about = next((one for one in policies if one.covers(log_origin(node))), None)
+        about = next((one for one in policies if one.covers(venue.keyring.log_origin(node))), None)
         _check_parties(venue, about, node, nodes - {node})
 
 
@@ -167,27 +168,27 @@ def check_sealed(view: View, domain: str, policies: Iterable[str], limit_s: int)
         TrustnodeError: UNWITNESSED.
     """
     found = (parse_policy(text) for text in policies)
-    policy = next((one for one in found if one.covers(log_origin(domain))), None)
+    policy = next((one for one in found if one.covers_log_of(domain)), None)
     age = sealing.unwitnessed_s(view, policy) if policy else 0.0
     if age > limit_s:
         raise error("UNWITNESSED", f"the log of {domain} has had no quorum of witnesses for {age:,.0f} s")
 
 
-def check_moving(view: View, peer: str, limit_s: int) -> None:
+def check_moving(view: View, peer: str, origin: str, limit_s: int) -> None:
     """Refuse a new agreement with a venue whose log stands still although it has acted.
 
     Raises:
         TrustnodeError: UNWITNESSED.
     """
-    age = frozen_s(view, peer)
+    age = frozen_s(view, peer, origin)
     if age > limit_s:
         raise error("UNWITNESSED", f"the log of {peer} has not grown for {age:,.0f} s, although {peer} has acted since")
 
 
-def frozen_s(view: View, peer: str) -> float:
+def frozen_s(view: View, peer: str, origin: str) -> float:
     """How long ago a peer acted without showing any later head of its log to us, its witness; 0: it has, or nothing."""
     acted = _last_act(view, peer)
-    held = view.witnessed(log_origin(peer))
+    held = view.witnessed(origin)
     if not acted or (held is not None and clock.shift(held.time, SKEW_S) >= acted):
         return 0.0
     return max(0.0, (clock.to_ms(view.now) - clock.to_ms(acted)) / 1000)

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from trustnode.app import salvage
+from trustnode.app.history import LOG_NUMBER
 from trustnode.app.salvage import Copy, Found, Survey
 from trustnode.app.transition import pseudonym, suspend_agreements
 from trustnode.app.venue import Venue, log
@@ -229,6 +230,7 @@ def _unit(venue: Venue, found: Found, plan: _Plan, order: Order) -> Callable[[Tx
         _count_back(tx, plan.told)
         waiting = _suspend_doubtful(tx, plan.doubtful)
         _record(tx, venue, "log.recover", order, len(lines))
+        tx.set_setting(LOG_NUMBER, str(venue.keyring.log_number(venue.domain)))
         return waiting
 
     return unit
@@ -265,9 +267,7 @@ def _suspend_doubtful(tx: Tx, agreements: Sequence[str]) -> tuple[str, ...]:
 def _record(tx: Tx, venue: Venue, event: str, order: Order, entries: int) -> None:
     """The entry of a recovery; a restore before it could have none of its own, so its order stands here too."""
     documents = [tx.keep(order.document)] if order.document else []
-    restored = _restored(tx)
-    if restored is not None and restored.document:
-        documents.append(restored.document)
+    documents += [restored] if (restored := restored_by(tx)) else []
     tx.log(
         "node", venue.domain, event, actor=order.actor, documents=tuple(dict.fromkeys(documents)), amount=entries,
         unit="entries",
@@ -303,6 +303,12 @@ def mark_restored(order: Order, *, covered: bool) -> Callable[[Tx], str]:
 def _restored(view: View) -> Restored | None:
     text = view.setting(RESTORED)
     return msgspec.json.decode(text, type=Restored) if text else None
+
+
+def restored_by(view: View) -> str:
+    """Query: digest of the order by which the store was restored; empty: it was not, or nobody signed one."""
+    restored = _restored(view)
+    return restored.document if restored else ""
 
 
 def release(venue: Venue) -> Callable[[Tx], str]:

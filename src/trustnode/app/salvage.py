@@ -23,7 +23,7 @@ from trustnode.core.evidence.chain import ChainEnd
 from trustnode.core.evidence.checkpoint import Checkpoint
 from trustnode.core.evidence.checks.case import KeyBook, without_strangers
 from trustnode.core.evidence.mirror import MAX_LINES, Checked, LogLine, check_lines, opened
-from trustnode.core.identity import Card, check_card, log_origin
+from trustnode.core.identity import Card, check_card
 from trustnode.core.participant import ParticipantKey
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError, error
@@ -100,7 +100,7 @@ async def copy_at(venue: Venue, name: str, *, timeout_s: float = CALL_S) -> Copy
     Raises:
         TrustnodeError: NOT_FOUND, nothing; VERIFICATION_FAILED, its checkpoint is not one that we signed; as any call.
     """
-    origin = log_origin(venue.domain)
+    origin = venue.log_origin
     held = await mirrored_log(venue.peers.get(name), origin, 0, 0, timeout_s=timeout_s)
     own = venue.keyring.cards[venue.domain].value
     signed = open_of(own, held.checkpoint, origin).checkpoint
@@ -160,7 +160,7 @@ def _ends(objects: set[bytes]) -> Callable[[View], Mapping[bytes, ChainEnd]]:
 async def _lines(venue: Venue, name: str, first: int, size: int) -> tuple[LogLine, ...]:
     """Lines of one copy, ``size`` at most."""
     found: list[LogLine] = []
-    origin = log_origin(venue.domain)
+    origin = venue.log_origin
     while first + len(found) < size:
         at = first + len(found)
         page = await mirrored_log(venue.peers.get(name), origin, at, MAX_LINES, timeout_s=CALL_S)

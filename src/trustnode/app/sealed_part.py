@@ -66,7 +66,7 @@ async def _sealed(venue: Venue, publisher: Publisher, policy: WitnessPolicy, siz
         news = publisher.cosigned_next
         kept = await venue.store.read(lambda view: sealing.newest_sealed(view, policy))
         if kept is not None and kept.size >= size:
-            return Published(Checkpoint(log_origin(venue.domain), kept.size, kept.root), kept.note)
+            return Published(Checkpoint(venue.log_origin, kept.size, kept.root), kept.note)
         await news.wait()
 
 
@@ -84,7 +84,7 @@ def cosigners(note: bytes) -> list[str]:
 def known_lines(note: bytes, domain: str, cards: Cards) -> bytes:
     """A note with those signatures only that keys of these cards made: what a bundle may hold."""
     keys = [
-        notes.VerifierKey(log_origin(domain), notes.ED25519, bytes.fromhex(key.public))
+        notes.VerifierKey(log_origin(domain, key.log), notes.ED25519, bytes.fromhex(key.public))
         if key.use == "log"
         else notes.VerifierKey(witness_name(owner), notes.COSIGNATURE_V1, bytes.fromhex(key.public))
         for owner, versions in cards.items()

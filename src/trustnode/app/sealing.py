@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from trustnode.app.history import own_origin
 from trustnode.app.transition import resume_agreements, suspend_agreements
 from trustnode.core import clock
 from trustnode.core.access import AccessState
@@ -20,7 +21,7 @@ from trustnode.core.document import decode
 from trustnode.core.evidence.entry import parse_statement
 from trustnode.core.evidence.note import cosigned_when
 from trustnode.core.evidence.quorum import WitnessPolicy, parse_policy
-from trustnode.core.identity import log_origin
+from trustnode.core.evidence.witness import origin_of
 from trustnode.core.peering import PeeringState
 from trustnode.store.checkpoints import KeptCheckpoint
 from trustnode.store.unit import Timer, Tx, View
@@ -34,9 +35,12 @@ AGAIN_S: Final = 10.0
 
 
 def policy_of(value: Agreement, domain: str) -> WitnessPolicy | None:
-    """Who has to cosign the log of a venue by an agreement; None where it says nothing."""
+    """Who has to cosign the log of a venue by an agreement; None where it says nothing.
+
+    What was agreed for a log that was closed holds for the one that follows it.
+    """
     found = (parse_policy(text) for text in value.witness_policies)
-    return next((one for one in found if one.covers(log_origin(domain))), None)
+    return next((one for one in found if one.covers_log_of(domain)), None)
 
 
 def has_quorum(policy: WitnessPolicy, kept: KeptCheckpoint) -> bool:
@@ -121,9 +125,9 @@ def _seal(view: View, domain: str, state: AgreementState, index: int | None) -> 
     times = policy.by_names(cosigned_when(head.note)) if head else {}
     at = policy.met_at(times)
     if head is None or at is None:
-        return Seal(log_origin(domain))
+        return Seal(own_origin(view, domain))
     names = sorted(key.name for key in policy.witnesses.values() if key.public in times)
-    return Seal(log_origin(domain), head.size, clock.from_ms(at * 1000), tuple(names))
+    return Seal(origin_of(head.note), head.size, clock.from_ms(at * 1000), tuple(names))
 
 
 def _index_of(view: View, access: AccessState) -> int | None:

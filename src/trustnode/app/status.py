@@ -19,7 +19,7 @@ from trustnode.app.sealing import CAUSE
 from trustnode.app.venue import Venue
 from trustnode.core.access import AccessState
 from trustnode.core.contract import AgreementState
-from trustnode.core.identity import log_origin
+from trustnode.core.identity import parse_log_origin
 from trustnode.core.peering import PeeringState
 from trustnode.store.checkpoints import Fork
 from trustnode.store.rows import Begins
@@ -101,8 +101,12 @@ def counted(view: View, venue: Venue) -> Counted:
         peers=tuple(_peer(view, peer) for peer in peers),
         forks=tuple(view.forks(limit=MAX_FORK_ALARMS)),
         unwitnessed=sum(SEAL_CAUSE in one.causes for one in view.find(AgreementState, state="SUSPENDED", limit=10_000)),
-        frozen=tuple((one.id, quorums.frozen_s(view, one.id)) for one in peers if one.state == "APPROVED"),
-        lost=tuple(one.id for one in peers if lost_record.is_lost(view, one)),
+        frozen=tuple(
+            (one.id, quorums.frozen_s(view, one.id, venue.keyring.log_origin(one.id)))
+            for one in peers
+            if one.state == "APPROVED"
+        ),
+        lost=tuple(one.id for one in peers if lost_record.is_lost(view, one, venue.keyring.log_origin(one.id))),
     )
 
 
@@ -196,9 +200,11 @@ def seal_alarms(found: Counted, limit_s: int) -> tuple[Alarm, ...]:
     return tuple(alarms)
 
 
-def log_alarms(forks: tuple[Fork, ...], standings: list[Standing], own: str) -> tuple[Alarm, ...]:
-    """What is wrong with logs: forks, witnesses that claim or that are silent."""
-    found = [_fork(one, own) for one in forks]
+def log_alarms(
+    forks: tuple[Fork, ...], standings: list[Standing], own: str, is_closed: Callable[[str], bool] = lambda _: False
+) -> tuple[Alarm, ...]:
+    """What is wrong with logs: forks, closed ones that grew, witnesses that claim or that are silent."""
+    found = [_fork(one, own, closed=is_closed(one.origin)) for one in forks]
     found += [
         Alarm("WITNESS_CLAIM", one.hostile, f"Ask its operator: {one.domain}") for one in standings if one.hostile
     ]
@@ -219,13 +225,15 @@ def log_alarms(forks: tuple[Fork, ...], standings: list[Standing], own: str) -> 
     return tuple(found)
 
 
-def _fork(fork: Fork, own: str) -> Alarm:
+def _fork(fork: Fork, own: str, *, closed: bool) -> Alarm:
     step = "Keep the proof: trustnode log forks -o FILE"
-    domain = fork.origin.rpartition("/")[0]
-    if fork.origin != log_origin(own):
+    domain, _ = parse_log_origin(fork.origin)
+    if domain != own:
         step += f"; then: trustnode peer suspend {domain} --reason TEXT"
     if fork.proven:
         message = f"{fork.origin} has two histories: both are signed, at entry {fork.size:,}"
+    elif closed:
+        message = f"{fork.origin} was shown at entry {fork.size:,}, which nobody here had seen when it was closed"
     else:
         message = f"{fork.origin} was shown at entry {fork.size:,} with a proof that fails; nothing is proven yet"
     return Alarm("LOG_FORK", message, step, fork.time)

@@ -166,6 +166,11 @@ class Venue:
         return self.identity.domain
 
     @property
+    def log_origin(self) -> str:
+        """Origin of our log, as our card names it."""
+        return self.keyring.log_origin(self.domain)
+
+    @property
     def read_only(self) -> str:
         """Why nothing may be signed or appended; empty: it may."""
         return self.store.read_only

@@ -19,7 +19,7 @@ from trustnode.core.evidence import note as notes
 from trustnode.core.evidence import witness
 from trustnode.core.evidence.tree import TreeHead
 from trustnode.core.evidence.witness import NOTHING, SIZE_TYPE, TEXT_TYPE, AddCheckpoint, Judgement
-from trustnode.core.identity import log_origin, witness_name
+from trustnode.core.identity import log_origin, parse_log_origin, witness_name
 from trustnode.core.peering import PeeringState
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.checkpoints import Fork, Witnessed
@@ -28,7 +28,6 @@ from trustnode.store.unit import Tx, View
 BEGUN_PREFIX: Final = "witness/"
 """Settings: the peer agreement under which a log was cosigned first. A record of cosignatures that is gone while this
 is there was lost, and no witness begins again by itself (attack-tests L10c)."""
-_ORIGIN_END: Final = "/log"
 
 
 class WitnessAnswer(NamedTuple):
@@ -50,6 +49,8 @@ class _Log(NamedTuple):
     held: Witnessed | None = None
     lost: bool = False
     """Whether it was cosigned before and the record of it is gone."""
+    closed: bool = False
+    """Whether its venue has closed it: nothing grows there any more."""
 
     @property
     def head(self) -> TreeHead:
@@ -96,10 +97,16 @@ def _sha256(origin: str) -> str:
 
 
 def log_keys(venue: Venue, domain: str) -> tuple[notes.VerifierKey, ...]:
-    """Keys with which a venue signs its log now, by the card that is accepted here."""
-    now = venue.clock.now()
-    found = [key for key in venue.keyring(domain, "log") if key.valid_at(now)]
-    return tuple(notes.VerifierKey(log_origin(domain), notes.ED25519, key.raw) for key in found)
+    """Keys with which a venue signs the log that is open now, by the card that is accepted here."""
+    now, number = venue.clock.now(), venue.keyring.log_number(domain)
+    found = [key for key in venue.keyring(domain, "log") if key.log == number and key.valid_at(now)]
+    return tuple(notes.VerifierKey(log_origin(domain, number), notes.ED25519, key.raw) for key in found)
+
+
+def _closed_keys(venue: Venue, domain: str, number: int) -> tuple[notes.VerifierKey, ...]:
+    """Keys that ever signed a log which a venue has closed."""
+    found = [key for key in venue.keyring(domain, "log") if key.log == number]
+    return tuple(notes.VerifierKey(log_origin(domain, number), notes.ED25519, key.raw) for key in found)
 
 
 def witness_keys(venue: Venue, domain: str) -> tuple[notes.VerifierKey, ...]:
@@ -128,20 +135,35 @@ async def _answered(venue: Venue, request: AddCheckpoint, origin: str, source: s
         return _said(400, problem.message)
     if judgement.conflict and known.held and judgement.checkpoint:
         await keep_fork(venue, _fork(request, judgement, known.held, source))
+    if known.closed and judgement.status == 200:
+        return await _grown_after_its_end(venue, request, judgement, known, source)
     if judgement.status != 200 or judgement.checkpoint is None:
         return _refused(judgement, known)
     return await _cosigned(venue, request, judgement, known)
+
+
+async def _grown_after_its_end(
+    venue: Venue, request: AddCheckpoint, judgement: Judgement, known: _Log, source: str
+) -> WitnessAnswer:
+    """A closed log is not cosigned any further; a head of it that is new is kept, as what must not be there."""
+    found, held = judgement.checkpoint, known.held
+    if found is not None and held is not None and found.size > held.size:
+        await keep_fork(venue, _fork(request, judgement, held, source))
+    number = venue.keyring.log_number(known.domain)
+    return _said(403, f"this log is closed; log {number} of {known.domain} follows it", held.note if held else b"")
 
 
 def _known(venue: Venue, origin: str) -> Callable[[View], _Log]:
     """Query: the log of a peer in force; any other has no keys."""
 
     def query(view: View) -> _Log:
-        domain = origin.removesuffix(_ORIGIN_END)
+        domain, number = parse_log_origin(origin)
         peering = view.get(PeeringState, domain)
-        if peering is None or origin != log_origin(domain) or not is_peer_in_force(peering):
+        if peering is None or number > venue.keyring.log_number(domain) or not is_peer_in_force(peering):
             return _Log(domain)
         held = view.witnessed(origin)
+        if venue.keyring.is_closed(origin):
+            return _Log(domain, _closed_keys(venue, domain, number), held, closed=True)
         lost = held is None and view.setting(BEGUN_PREFIX + origin) == peering.document
         return _Log(domain, log_keys(venue, domain), held, lost)
 
@@ -212,14 +234,14 @@ async def compare_shown(venue: Venue, domain: str, note: bytes, head: TreeHead) 
 
     Args:
         venue: The node.
-        domain: Whose log it is, and who showed it.
+        domain: Whose open log it is, and who showed it.
         note: The signed note; its log signature was verified.
         head: What it says.
 
     Raises:
         TrustnodeError: VERIFICATION_FAILED, of this size another root was cosigned; both notes are kept.
     """
-    origin = log_origin(domain)
+    origin = venue.keyring.log_origin(domain)
     held = await venue.store.read(lambda view: view.witnessed(origin))
     if held is None or held.size != head.size or held.root == head.root:
         return

@@ -206,7 +206,7 @@ Carry = Callable[[click.Context, Wanted, Document, bool], None]
 
 def carry_out(ctx: click.Context, wanted: Wanted, document: Document, *, alone: bool = False) -> None:
     """Carry out an act that is signed by whom it has to be; whether it is, is checked where it is carried out."""
-    from trustnode.cli import admin, key, upkeep
+    from trustnode.cli import admin, key, succession, upkeep
 
     table: dict[Act, Carry] = {
         "admin.add": admin.changed,
@@ -215,6 +215,7 @@ def carry_out(ctx: click.Context, wanted: Wanted, document: Document, *, alone: 
         "log.recover": upkeep.recovered,
         "key.rotate": key.rotated,
         "key.revoke": key.revoked,
+        "log.succeed": succession.succeeded,
     }
     try:
         table[wanted.act](ctx, wanted, document, alone)

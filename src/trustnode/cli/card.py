@@ -6,7 +6,7 @@ what a version lists (``keys.cards``), telling peers (the node). Our card as a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -102,8 +102,19 @@ def make_next(
     key_files: Sequence[Path] = (),
     roots: RootKeys | None = None,
     further: Sequence[FileSigner] = (),
+    log: int = 0,
+    install: Callable[[Path, Document], Made] | None = None,
 ) -> Made:
     """Make the next version; install it when it is complete, else write it as a draft.
+
+    Args:
+        home: The node's folder.
+        draft: File for an unsigned version.
+        key_files: Root keys that are not in the folder.
+        roots: New roots.
+        further: Their keys.
+        log: Number of the log that the version opens; 0: the log goes on.
+        install: What is done with a complete version; None: ``install_card``.
 
     Raises:
         TrustnodeError: As ``keys.cards``; PRECONDITION_OPEN when signatures are missing and no draft was asked for.
@@ -121,13 +132,13 @@ def make_next(
     drafted = making.draft_card(
         keys=load_node_keys(home, node.trust_domain, now), id=source.new_id(), now=now, node_id=node.node_id,
         level=node.level, area=node.area, name=node.name, endpoints=tuple(node.endpoints) or (node.listen,),
-        subject=node.subject or None, previous=check_card(previous, None), roots=roots,
+        subject=node.subject or None, previous=check_card(previous, None), roots=roots, log=log,
     )  # fmt: skip
     signers = () if draft else (*root_signers(home), *further, *(FileSigner.load(path) for path in key_files))
     document = cosign(seal(drafted), *{one.public: one for one in signers}.values())
     if draft or not making.signed(document, previous).complete:
         return _as_draft(document, previous, draft or home / f"card-{drafted.version}.draft")
-    return install_card(home, document)
+    return (install or install_card)(home, document)
 
 
 def _as_draft(document: Document, previous: Document, path: Path) -> Made:

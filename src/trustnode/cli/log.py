@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from trustnode.cli import asking, output, session, upkeep
+from trustnode.cli import asking, output, session, succession, upkeep
 from trustnode.cli.lazy import Group
 from trustnode.errors import error
 
@@ -178,3 +178,4 @@ def _hashes(name: str, data: bytes) -> Iterator[str]:
 
 
 log.add_command(upkeep.recover)
+log.add_command(succession.succeed)

@@ -81,12 +81,13 @@ def vkeys(card: Card, use: str) -> list[str]:
     """The keys of a venue's log or witness that are valid now, in the form of C2SP signed-note."""
     from trustnode.cli.source import now
     from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey
-    from trustnode.core.identity import log_origin
+    from trustnode.core.identity import log_number, log_origin
     from trustnode.core.identity.card import witness_name
 
-    name, algorithm = (log_origin, ED25519) if use == "log" else (witness_name, COSIGNATURE_V1)
+    log, domain = (log_origin(card.trust_domain, log_number(card)), ED25519), card.trust_domain
+    name, algorithm = log if use == "log" else (witness_name(domain), COSIGNATURE_V1)
     held = [key.public for key in card.keys if key.use == use and key.not_before <= now() < key.not_after]
-    return [VerifierKey(name(card.trust_domain), algorithm, bytes.fromhex(public)).text for public in held]
+    return [VerifierKey(name, algorithm, bytes.fromhex(public)).text for public in held]
 
 
 def _card_data(card: Card, mark: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from trustnode.core.evidence.bundle import Part, unpack
 from trustnode.core.evidence.note import cosigned_when
 from trustnode.core.evidence.quorum import parse_policy
 from trustnode.core.evidence.story import told
-from trustnode.core.identity import log_origin
 
 if TYPE_CHECKING:
     from trustnode.cli.session import Session
@@ -51,7 +50,7 @@ def tell(connection: Session, agreement: str) -> list[Event]:
 def _sealed_up_to(part: Part, value: Agreement, domain: str) -> int:
     """Index of the last entry that a quorum has cosigned; -1: none."""
     policies = (parse_policy(text) for text in value.witness_policies)
-    policy = next((one for one in policies if one.covers(log_origin(domain))), None)
+    policy = next((one for one in policies if one.covers_log_of(domain)), None)
     if policy is None or not policy.asks:
         return -1
     for index, proof in sorted((part.proofs or {}).items(), reverse=True)[:1]:

@@ -64,13 +64,14 @@ def restored(_ctx: click.Context, wanted: Wanted, document: Document, alone: boo
     data = {"entries": head.size, "asked_by": order.asked_by, "approved_by": order.approved_by}
     output.show(
         data,
-        f"restored {file}: {head.size:,} entries{_by(order)}",
+        f"restored {file}: {head.size:,} entries{by(order)}",
         "READ-ONLY until every mirror agrees; nothing is signed",
         f"next     trustnode start --home {wanted.home}; if mirrors know more: trustnode log recover --from VENUE",
     )  # fmt: skip
 
 
-def _by(order: Any) -> str:
+def by(order: Any) -> str:
+    """Who ordered an act, at the end of a line."""
     if order.approved_by:
         return f"; asked for by {order.asked_by}, approved by {order.approved_by}"
     return "; by one person alone"
@@ -138,7 +139,7 @@ def _show(report: Any, order: Any, home: Path) -> None:
     }  # fmt: skip
     lines = [
         f"{report.entries:,} entries fetched, root equal to the signed one{cosigned}; statements: {given}, {missing}",
-        f"log continues at {report.size:,} with the same key; entry {report.size + 1:,} records this{_by(order)}",
+        f"log continues at {report.size:,} with the same key; entry {report.size + 1:,} records this{by(order)}",
     ]
     if report.waiting:
         lines.append(f"{len(report.waiting):,} agreements wait: what was used under them is not told by any entry")

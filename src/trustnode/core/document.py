@@ -89,6 +89,8 @@ class PublicKey(NamedTuple):
     not_after: str
     revoked_from: str = ""
     """``invalid_from`` of a KEY_REVOKED status event; empty: never revoked."""
+    log: int = 1
+    """Which log of its owner a log key signs."""
 
     @property
     def kid(self) -> str:

@@ -25,7 +25,7 @@ Role = Literal["SYSTEM", "SECURITY", "AUDIT"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 MAY_ASK: Final = frozenset({"SYSTEM", "SECURITY"})
 """Roles that may order an act; any other operator may approve it. AUDIT looks, and approves."""
-Act = Literal["admin.add", "admin.remove", "backup.restore", "log.recover", "key.rotate", "key.revoke"]
+Act = Literal["admin.add", "admin.remove", "backup.restore", "log.recover", "log.succeed", "key.rotate", "key.revoke"]
 ACTS: Final = "acts"
 """Folder of a home in which acts wait."""
 CARRIED: Final = ".carried"

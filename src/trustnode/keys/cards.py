@@ -28,6 +28,7 @@ from trustnode.core.identity import (
     check_card,
     check_follows,
     in_order,
+    log_number,
 )
 from trustnode.core.identity.card import CardUse, Level
 from trustnode.errors import TrustnodeError, error
@@ -60,6 +61,7 @@ def draft_card(
     subject: str | None = None,
     previous: Verified[Card] | None = None,
     roots: RootKeys | None = None,
+    log: int = 0,
 ) -> Card:
     """Put together the next version of the venue card; nobody has signed it.
 
@@ -75,6 +77,7 @@ def draft_card(
         subject: Unified social credit code.
         previous: The version before; None for the first.
         roots: Which roots sign from now on; None: those of the version before.
+        log: Number of the log that it opens, with the staged log key alone; 0: the log of the version before goes on.
 
     Raises:
         TrustnodeError: FIELD_MISSING, a first card without roots.
@@ -99,7 +102,7 @@ def draft_card(
         version=last.version + 1 if last else 1,
         previous=previous.digest if previous else "",
         root=signing,
-        keys=_card_keys(keys, last, now),
+        keys=_card_keys(keys, last, now, log),
         bundle=_card_bundle(keys, last, now),
         endpoints=tuple(endpoints),
         protocol=PROTOCOL,
@@ -120,17 +123,22 @@ def issue_card(*, root: Signer | Sequence[Signer], threshold: int = 0, **fields:
     return seal(draft_card(**fields), *signers)
 
 
-def _card_keys(keys: NodeKeys, last: Card | None, now: str) -> tuple[CardKey, ...]:
-    """The keys in use and those that come next; a key that is neither is dropped, unless it is no key of the node."""
+def _card_keys(keys: NodeKeys, last: Card | None, now: str, opens: int) -> tuple[CardKey, ...]:
+    """The keys in use and those that come next; a key that is neither is dropped, unless it is no key of the node.
+
+    A card that opens the next log lists no key of the one that is closed.
+    """
+    number = opens or (log_number(last) if last else 1)
     known = {key.public: key for key in (last.keys if last else ())}
     revoked = keys.staged.revoked
     listed: list[CardKey] = [key for key in known.values() if key.use not in SIGNING and key.not_after > now]
     for use in SIGNING:
-        for signer in (keys.signer(use), keys.staged.next.get(use)):
+        present = keys.signer(use) if use != "log" or not opens else None
+        for signer in (present, keys.staged.next.get(use)):
             if signer is not None and signer.public.hex() not in revoked:
-                raw = signer.public.hex()
+                raw, of = signer.public.hex(), number if use == "log" else 1
                 ends = clock.shift(now, KEY_LIFE_DAYS[use] * 86400)
-                listed.append(known.get(raw) or CardKey(use, raw, clock.shift(now, -300), ends))
+                listed.append(known.get(raw) or CardKey(use, raw, clock.shift(now, -300), ends, of))
     return tuple(listed)
 
 
@@ -260,15 +268,28 @@ def read_card(home: Path) -> Document:
         ) from None
 
 
-def check_next(card: Document, previous: Document, keys: NodeKeys, now: str) -> Verified[Card]:
+def check_next(
+    card: Document, previous: Document, keys: NodeKeys, now: str, *, opens_log: bool = False
+) -> Verified[Card]:
     """Decide whether a version may become the card of this home.
+
+    Args:
+        card: The version.
+        previous: The one before.
+        keys: The node's keys.
+        now: Instant of the check.
+        opens_log: Whether it has to open the next log, which no other version may.
 
     Raises:
         TrustnodeError: As ``check_card`` and ``check_follows``; CONFIG_INVALID when the card does not vouch for a key
             that this node signs with.
     """
     checked = check_card(card, now)
-    check_follows(checked, check_card(previous, None))
+    last = check_card(previous, None)
+    check_follows(checked, last)
+    if opens_log != (log_number(checked.value) != log_number(last.value)):
+        step = "To close this log and to open the next one: trustnode log succeed"
+        raise error("ILLEGAL_TRANSITION", "only log succeed opens the next log, and it opens one", next_step=step)
     listed, staged = {(key.use, key.public) for key in checked.value.keys}, keys.staged
     for use in SIGNING:
         ours = {(use, one.public.hex()) for one in (keys.signer(use), staged.next.get(use)) if one is not None}

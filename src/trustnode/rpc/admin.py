@@ -137,7 +137,7 @@ async def _status(venue: Venue, running: Running, cosigning: Cosigning) -> admin
     today.contracts, today.reads, today.refused, today.rows = found.contracts, found.reads, found.refused, found.rows
     today.streams = len(venue.streams)
     logs = (
-        *status.log_alarms(found.forks, standings, venue.domain),
+        *status.log_alarms(found.forks, standings, venue.domain, venue.keyring.is_closed),
         *status.seal_alarms(found, venue.max_unwitnessed_s),
     )
     for alarm in (*logs, *facts.alarms):

@@ -12,7 +12,6 @@ from trustnode.app import lost_record
 from trustnode.app.cosigning import Cosigning, Standing
 from trustnode.app.venue import Venue
 from trustnode.core.evidence.tree import HASH_BYTES
-from trustnode.core.identity import log_origin
 from trustnode.rpc.conversion import set_time
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.methods import Method, only
@@ -41,7 +40,7 @@ def methods(venue: Venue, cosigning: Cosigning) -> tuple[Method, ...]:
 
     async def accept_head(_call: Call, request: pb.AcceptHeadRequest) -> pb.AcceptHeadResponse:
         await lost_record.accept(venue, request.trust_domain, request.size, request.root)
-        return pb.AcceptHeadResponse(origin=log_origin(request.trust_domain))
+        return pb.AcceptHeadResponse(origin=venue.keyring.log_origin(request.trust_domain))
 
     operator = only("OPERATOR")
     return (

@@ -13,7 +13,7 @@ import msgspec
 
 from trustnode.core.evidence.checkpoint import Checkpoint, parse_checkpoint
 from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, open_note
-from trustnode.core.identity.card import Card, log_origin, witness_name
+from trustnode.core.identity.card import Card, CardKey, log_origin, witness_name
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.difference import Difference
 from trustnode.store.log import read_head, recompute
@@ -38,16 +38,16 @@ def card_keys(db: sqlite3.Connection) -> tuple[VerifierKey, ...]:
     for (payload,) in db.execute("select payload from document where type like '%trustnode.card.%'"):
         try:
             card = msgspec.json.decode(payload, type=Card)
-            found |= {_verifier(card.trust_domain, key.use, bytes.fromhex(key.public)) for key in card.keys}
+            found |= {_verifier(card.trust_domain, key) for key in card.keys}
         except (msgspec.MsgspecError, ValueError):
             continue  # it differs from its digest, which is a difference of its own
     return tuple(key for key in found if key.name)
 
 
-def _verifier(domain: str, use: str, public: bytes) -> VerifierKey:
-    kinds = {"log": (log_origin(domain), ED25519), "witness": (witness_name(domain), COSIGNATURE_V1)}
-    name, algorithm = kinds.get(use, ("", 0))
-    return VerifierKey(name, algorithm, public)
+def _verifier(domain: str, key: CardKey) -> VerifierKey:
+    kinds = {"log": (log_origin(domain, key.log), ED25519), "witness": (witness_name(domain), COSIGNATURE_V1)}
+    name, algorithm = kinds.get(key.use, ("", 0))
+    return VerifierKey(name, algorithm, bytes.fromhex(key.public))
 
 
 def _of_ours(db: sqlite3.Connection, size: int, signed: int, root: bytes) -> str:

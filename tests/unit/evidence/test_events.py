@@ -27,7 +27,7 @@ FAMILIES = {
     "clearing": 9,
     "supervision": 6,
     "incident": 1,
-    "log": 4,
+    "log": 5,
     "lifecycle": 1,
     "status": 1,
 }

@@ -42,6 +42,9 @@ def test_a_policy_says_whose_log_it_is_about():
     policy = parse_policy(HEAD + "quorum none")
     assert policy.covers("venue-a.example/log")
     assert not policy.covers("venue-b.example/log")
+    assert not policy.covers("venue-a.example/log/2")
+    assert (policy.log_of("venue-a.example"), policy.log_of("venue-b.example")) == (1, 0)
+    assert policy.covers_log_of("venue-a.example")
 
 
 BAD = {

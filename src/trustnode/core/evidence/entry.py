@@ -96,9 +96,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     unit: Text32 | None = None
     """What ``amount`` counts: fen, rows, bytes, ..."""
     previous_object: ObjectName | None = None
-    """In the first entry of an agreement's chain: id of the negotiation that it comes from."""
+    """In the first entry of an agreement's chain: id of the negotiation that it comes from. In ``log.succeed``: origin
+    of the log that was closed; then ``amount`` is the size at which it was cosigned last."""
     previous_link: Hex64 | None = None
-    """The last link of that negotiation's chain."""
+    """The last link of that negotiation's chain; in ``log.succeed`` the root of the closed log at that size."""
     moved: Annotated[tuple[Moved, ...], Meta(max_length=16)] = ()
     """What the event changed in the objects of this chain: their states can be told again from entries alone."""
     reserved: Annotated[tuple[Counted, ...], Meta(max_length=64)] = ()

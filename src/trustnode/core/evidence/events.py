@@ -63,7 +63,7 @@ _ROWS: Final[tuple[tuple[str, tuple[ObjectKind, ...], str], ...]] = (
     ("clearing", ("peer",), "statement countersign correct rule net settle settle_failed"),
     ("supervision", ("node",), "inquire freeze cutoff ratelimit lift report"),
     ("incident", ("node",), "notify"),
-    ("log", ("node",), "checkpoint cosign erase recover"),
+    ("log", ("node",), "checkpoint cosign erase recover succeed"),
     ("lifecycle", ("node", "agreement", "negotiation", "product", "participant", "peer"), "refuse"),
     ("status", ("node",), "event"),
 )

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from trustnode.core.evidence.checkpoint import parse_decimal
 from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
+from trustnode.core.identity.card import parse_log_origin
 from trustnode.errors import TrustnodeError, error
 
 MAX_POLICY_BYTES: Final = 64 * 1024
@@ -72,6 +73,15 @@ class WitnessPolicy(NamedTuple):
     def covers(self, origin: str) -> bool:
         """Whether it speaks of the log with this origin."""
         return any(log.name == origin for log in self.logs)
+
+    def covers_log_of(self, domain: str) -> bool:
+        """Whether it speaks of the log of a venue: the one that it names, or one that follows it."""
+        return self.log_of(domain) > 0
+
+    def log_of(self, domain: str) -> int:
+        """Number of the newest log of a venue that it names; 0: none."""
+        found = (parse_log_origin(log.name) for log in self.logs)
+        return max((number for of, number in found if of == domain), default=0)
 
     @property
     def words(self) -> str:

@@ -35,10 +35,13 @@ from trustnode.core.identity.bundle import Bundle, import_bundle
 from trustnode.errors import error
 
 MAX_LIFE_DAYS: Final = 400
+MAX_LOGS: Final = 1000
+"""Logs of one venue, one after the other; each but the last is closed."""
 Level = Literal["NATIONAL", "REGIONAL", "INDUSTRY", "SERVICE"]
 CardUse = Literal["evidence", "log", "witness", "order"]
 VERSION_1_PREVIOUS: Final = ""
 _NOT_HEX: Final = re.compile(r"[-\s]")
+_ORIGIN: Final = re.compile(r"(?P<domain>[^/\s]+)/log(?:/(?P<number>[2-9]|[1-9][0-9]{1,3}))?")
 
 
 class RootKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,13 +51,15 @@ class RootKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: Annotated[tuple[Key, ...], msgspec.Meta(min_length=1, max_length=16)]
 
 
-class CardKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CardKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One public key with its use and its time."""
 
     use: CardUse
     public: Key
     not_before: Time
     not_after: Time
+    log: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOGS)] = 1
+    """Which log of the venue a log key signs: 1, or the number of the log that follows one that was closed."""
 
 
 class CardBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,9 +111,20 @@ class Card(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
-def log_origin(trust_domain: str) -> str:
-    """Origin line and key name of the domain's log."""
-    return f"{trust_domain}/log"
+def log_origin(trust_domain: str, number: int = 1) -> str:
+    """Origin line and key name of a log of the domain: ``zj.example/log``, then ``zj.example/log/2`` and so on."""
+    return f"{trust_domain}/log" if number == 1 else f"{trust_domain}/log/{number}"
+
+
+def parse_log_origin(origin: str) -> tuple[str, int]:
+    """Trust domain and number of a log; an empty domain and 0 for what is no origin of a log."""
+    found = _ORIGIN.fullmatch(origin)
+    return (found["domain"], int(found["number"] or 1)) if found else ("", 0)
+
+
+def log_number(card: Card) -> int:
+    """Which log of the venue is open by a card; those before it are closed."""
+    return max((key.log for key in card.keys if key.use == "log"), default=1)
 
 
 def witness_name(trust_domain: str) -> str:
@@ -229,6 +245,10 @@ def _check_fields(card: Card) -> None:
     repeated = [raw for raw, times in Counter(_raw_keys(card)).items() if times > 1]
     if repeated:
         raise error("DUPLICATE", "one key stands twice on the card; a key has one use", field="keys")
+    if any(key.log != (log_number(card) if key.use == "log" else 1) for key in card.keys):
+        raise error(
+            "FIELD_FORMAT", "a card has keys of one log: a log is closed before the next one opens", field="keys"
+        )
 
 
 def _raw_keys(card: Card) -> tuple[str, ...]:
@@ -264,6 +284,17 @@ def check_follows(verified: Verified[Card], stored: Verified[Card]) -> None:
         raise error("SIGNATURE_INVALID", f"{len(signers)} of {last.root.threshold} stored roots signed the new version")
     if card.bundle.spiffe_sequence < last.bundle.spiffe_sequence:
         raise error("CARD_ROLLBACK", "spiffe_sequence went back", field="bundle.spiffe_sequence")
+    _check_log_follows(card, last)
+
+
+def _check_log_follows(card: Card, last: Card) -> None:
+    """A log that was closed stays closed, and no key of it signs the next one (C2SP: a key has one name)."""
+    number, before = log_number(card), log_number(last)
+    if number not in (before, before + 1):
+        raise error("CARD_ROLLBACK", f"log {number} of {card.trust_domain} does not follow log {before}", field="keys")
+    held = {key.public for key in last.keys if key.use == "log"}
+    if number != before and any(key.public in held for key in card.keys):
+        raise error("DUPLICATE", f"log {number} of {card.trust_domain} has a key of log {before}", field="keys")
 
 
 def _check_unique(card: Card, others: tuple[Card, ...], now: str) -> None:
@@ -293,6 +324,6 @@ def vouched(card: Card) -> dict[KeyUse, tuple[PublicKey, ...]]:
         "root": tuple(PublicKey(bytes.fromhex(raw), card.time, clock.FOREVER) for raw in card.root.keys)
     }
     for key in card.keys:
-        known = PublicKey(bytes.fromhex(key.public), key.not_before, key.not_after)
+        known = PublicKey(bytes.fromhex(key.public), key.not_before, key.not_after, log=key.log)
         found[key.use] = (*found.get(key.use, ()), known)
     return found

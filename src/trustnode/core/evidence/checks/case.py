@@ -33,7 +33,7 @@ from trustnode.core.evidence.quorum import WitnessPolicy
 from trustnode.core.evidence.report import AccessLine, Cosignature, Counts, Finding, Named, Verdict
 from trustnode.core.evidence.sealing import sealed_text
 from trustnode.core.evidence.tree import TreeHead
-from trustnode.core.identity import Card, fingerprint, log_origin, vouched, witness_name
+from trustnode.core.identity import Card, fingerprint, parse_log_origin, vouched, witness_name
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.errors import TrustnodeError, error
 
@@ -100,7 +100,9 @@ class KeyBook:
         return raw is not None and is_signature(raw, signature, pae(document.payload_type, document.payload))
 
     def _add(self, owner: str, use: KeyUse, key: PublicKey) -> None:
-        if self._owners.setdefault(key.raw, (owner, use)) != (owner, use):
+        # a key of one log of a venue is none of another: what it signed there would be a second history here
+        name = (owner, use if key.log == 1 else f"{use} {key.log}")
+        if self._owners.setdefault(key.raw, name) != name:
             raise error("VERIFICATION_FAILED", f"one key serves {owner} ({use}) and {self._owners[key.raw][0]}")
         self._by_kid[key.kid] = key.raw
         held = self._keys.get((owner, use), ())
@@ -129,6 +131,11 @@ class Cosigned(NamedTuple):
     def head(self) -> TreeHead:
         """Size and root."""
         return self.signed.head
+
+    @property
+    def log(self) -> int:
+        """Which log of its venue it is of."""
+        return parse_log_origin(self.signed.checkpoint.origin)[1]
 
     def under(self, policy: WitnessPolicy, domains: Collection[str] | None = None) -> dict[bytes, int]:
         """The cosignatures as the keys that a policy lists; of these domains only, where they are given."""
@@ -266,7 +273,7 @@ class Case:
 
     def policy(self, domain: str) -> WitnessPolicy | None:
         """Who has to cosign the log of a domain by the agreement."""
-        return next((one for one in self.policies if one.covers(log_origin(domain))), None)
+        return next((one for one in self.policies if one.covers_log_of(domain)), None)
 
     @property
     def reserve(self) -> str:

@@ -14,15 +14,18 @@ from trustnode.core.evidence import chain
 from trustnode.core.evidence.bundle import ALL_PROVEN_UP_TO, Line, Part
 from trustnode.core.evidence.chain import ChainEnd
 from trustnode.core.evidence.checks.case import Case, Cosigned, Shown, Trail
+from trustnode.core.evidence.checks.witnesses import asked_logs
 from trustnode.core.evidence.entry import Entry, parse_statement
 from trustnode.core.evidence.head import ChainHead
 from trustnode.core.evidence.sealing import earliest_behind, sealed_text
 from trustnode.core.evidence.tree import leaf_hash, verify_inclusion
+from trustnode.core.identity import log_number, log_origin
 from trustnode.errors import TrustnodeError
 
 AGREEMENT: Final = "agreement"
 NEGOTIATION: Final = "negotiation"
-PUBLISHING: Final = frozenset({"identity.register", "identity.update"})
+SUCCEED: Final = "log.succeed"
+PUBLISHING: Final = frozenset({"identity.register", "identity.update", SUCCEED})
 """Entries by which a venue makes its own card or the key of a participant known."""
 
 
@@ -38,6 +41,7 @@ def check_inclusion(case: Case) -> str:
         links = {one.line.index: one.link for one in trail.all} | _check_published(case, domain, part)
         _check_seals(case, trail, part, links)
         _note_published(case, domain, part)
+        _check_succession(case, domain, part)
     case.counted["proven"] = proven
     total = sum(len(part.chain) for part in case.contents.parts.values())
     return f"{proven} of {total} entries proven"
@@ -159,6 +163,30 @@ def _note_published(case: Case, domain: str, part: Part) -> None:
         entry, time = _read(one.statement), case.sealed.entries.get((domain, one.index), newest)
         for digest in entry.documents if entry is not None and time else ():
             case.sealed.published[digest] = min(case.sealed.published.get(digest, time), time)
+
+
+def _check_succession(case: Case, domain: str, part: Part) -> None:
+    """Witnesses that were agreed for a log that was closed count for the one that follows it, where both say so.
+
+    The card that opens the next log is signed by the roots; its first entry names the closed log, how far that was
+    cosigned, and by its own place how much of it is still there.
+    """
+    point = case.checkpoints.get(domain)
+    if point is None:
+        return
+    shown = {entry.previous_object: (one.index, entry) for one in part.published
+             if (entry := _read(one.statement)) is not None and entry.type == SUCCEED}  # fmt: skip
+    for number in range(min(asked_logs(case, domain), default=point.log), point.log):
+        held, entry = shown.get(log_origin(domain, number), (0, None))
+        opens = {card.digest for card in case.cards.get(domain, ()) if log_number(card.value) == number + 1}
+        if entry is None or not opens & set(entry.documents):
+            case.find("UNWITNESSED", f"how log {number + 1} of {domain} follows log {number} is not shown")
+            continue
+        closed = entry.amount or 0
+        lost = f"{closed - held:,} entries are lost" if closed > held else "how many entries are lost nobody knows"
+        case.remarks.append(
+            f"log {number + 1} of {domain} follows log {number}, closed at {closed:,}; it holds {held:,}: {lost}"
+        )
 
 
 def _must_be_proven(trail: Trail) -> list[Shown]:

@@ -15,7 +15,7 @@ from trustnode.core.evidence.checks.case import Case, Cosigned
 from trustnode.core.evidence.note import COSIGNATURE_V1, ED25519, VerifierKey, line_keys
 from trustnode.core.evidence.quorum import WitnessPolicy, parse_policy
 from trustnode.core.evidence.sealing import sealed_text
-from trustnode.core.identity import log_origin, witness_name
+from trustnode.core.identity import log_origin, parse_log_origin, witness_name
 from trustnode.errors import TrustnodeError, error
 
 MAX_POLICIES: Final = 32
@@ -50,6 +50,11 @@ def _newest(case: Case, domain: str, part: Part) -> Cosigned | None:
     return _opened(case, domain, note)
 
 
+def asked_logs(case: Case, domain: str) -> list[int]:
+    """Which logs of a venue the agreement and the reader speak of, by number."""
+    return [number for policy in _asked(case, domain) if (number := policy.log_of(domain))]
+
+
 def _check_log_key(case: Case, domain: str, note: bytes) -> None:
     """The newest checkpoint is not the word of a log key that its venue took back: a thief may sign any other log.
 
@@ -57,7 +62,9 @@ def _check_log_key(case: Case, domain: str, note: bytes) -> None:
     """
     keys = case.book(domain, "log")
     standing = [
-        VerifierKey(log_origin(domain), ED25519, key.raw) for key in keys if case.stands(domain, "log", (key.kid,))
+        VerifierKey(log_origin(domain, key.log), ED25519, key.raw)
+        for key in keys
+        if case.stands(domain, "log", (key.kid,))
     ]
     if len(standing) == len(keys):
         return
@@ -69,16 +76,15 @@ def _check_log_key(case: Case, domain: str, note: bytes) -> None:
 
 def _opened(case: Case, domain: str, note: bytes) -> Cosigned:
     """A checkpoint of a log whose every signature line was made by a key of the bundle."""
-    origin = log_origin(domain)
-    log_keys = [VerifierKey(origin, ED25519, key.raw) for key in case.book(domain, "log")]
+    log_keys = [VerifierKey(log_origin(domain, key.log), ED25519, key.raw) for key in case.book(domain, "log")]
     witness_keys = {
         VerifierKey(witness_name(one), COSIGNATURE_V1, key.raw): one
         for one in case.cards
         for key in case.book(one, "witness")
     }
     signed = open_checkpoint(note, log_keys, witness_keys, extensions=False)
-    if signed.checkpoint.origin != origin:
-        raise error("VERIFICATION_FAILED", f"the checkpoint is of {signed.checkpoint.origin}, not of {origin}")
+    if parse_log_origin(signed.checkpoint.origin)[0] != domain:
+        raise error("VERIFICATION_FAILED", f"the checkpoint is of {signed.checkpoint.origin}, not of {domain}")
     known = {(key.name, key.id) for key in (*log_keys, *witness_keys)}
     if any(line not in known for line in line_keys(note)):
         raise error("VERIFICATION_FAILED", f"the checkpoint of {domain} carries a signature that no known key made")
@@ -111,8 +117,11 @@ def _check_quorum(case: Case, domain: str, point: Cosigned) -> None:
     if (case.policies or case.witness_policy) and case.policy(domain) is None and not case.witness_policy:
         case.find("UNWITNESSED", f"no witness policy speaks of the log of {domain}")
     for policy in _asked(case, domain):
-        if policy.logs and not policy.covers(log_origin(domain)):
+        if policy.logs and not policy.covers_log_of(domain):
             case.find("UNWITNESSED", f"the reader's witness policy does not speak of the log of {domain}")
+            continue
+        if policy.log_of(domain) > point.log:
+            case.find("UNWITNESSED", f"the checkpoint is of log {point.log} of {domain}, which was closed")
             continue
         anchored = {one for one in point.times if case.is_anchored(one)}
         if not policy.met_by(point.under(policy).keys()):
