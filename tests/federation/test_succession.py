@@ -399,7 +399,7 @@ async def test_a_log_that_a_mirror_can_give_back_is_not_closed(tmp_path: Path):
 
 async def test_one_operator_closes_a_log_alone_with_roots_that_are_elsewhere(tmp_path: Path):
     async with Network(tmp_path) as network:
-        people, home = await behind(network, tmp_path, scopes=OPEN)
+        people, home = await behind(network, tmp_path, scopes=(*OPEN, "EVIDENCE"))
         size = int(json.loads((home / "node.db.head").read_text())["size"])
         await network.stop(HOME)
         shutil.move(home / "root.key", tmp_path / "root.key")  # it lies in a safe
@@ -422,3 +422,13 @@ async def test_one_operator_closes_a_log_alone_with_roots_that_are_elsewhere(tmp
         assert node.venue.read_only == ""
         await cosigned(World(network, tmp_path))
         assert network[HOME].venue.keyring.log_origin(DATA) == SECOND
+        [key] = (await people.types("li", "peer", "card", "--vkey", "log"))["vkeys"]
+        assert key.startswith(f"{SECOND}+")
+
+        # the mirror that was silent begins the next log anew, and keeps what it has of the closed one
+        async def copied() -> bool:
+            head = await network[HOME].venue.store.read(lambda view: view.mirrors.head(SECOND))
+            return head is not None and head.size == network[DATA].venue.store.head().size
+
+        await until(copied)
+        assert (await network[HOME].venue.store.read(lambda view: view.mirrors.head(FIRST))).size == size

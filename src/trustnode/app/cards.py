@@ -15,7 +15,7 @@ import msgspec
 
 from trustnode.app.revocation import OWN_CARD
 from trustnode.app.submission import Answer, Submission, Unit, handles
-from trustnode.app.venue import Venue
+from trustnode.app.venue import Venue, log
 from trustnode.core.document import Document, Verified, decode
 from trustnode.core.identity import (
     Card,
@@ -25,6 +25,7 @@ from trustnode.core.identity import (
     check_follows,
     in_order,
     is_signed_by,
+    log_number,
     vouched,
 )
 from trustnode.core.peering import PeerAgreement, PeeringState
@@ -107,6 +108,7 @@ async def follow_cards(venue: Venue, documents: Sequence[Document]) -> tuple[Ver
         await keep_conflict(venue, in_order(documents)[-1], refusal)
         raise
     for card in found:
+        _say_closed(venue, card)
         await venue.store.write(_amended(card), event_id="", returns=Answer)
         venue.keyring.add_card(card)
     if found:
@@ -154,7 +156,15 @@ async def renew_card(submission: Submission[Card]) -> Unit:
     except TrustnodeError as refusal:
         await keep_conflict(venue, submission.document, refusal)
         raise
+    _say_closed(venue, card)
     return _amended(card, settles=submission.sender.kind == "OPERATOR")
+
+
+def _say_closed(venue: Venue, card: Verified[Card]) -> None:
+    """Our operator should ask what was lost: bundles of agreements with that venue may miss entries from now on."""
+    domain, number = card.value.trust_domain, log_number(card.value)
+    if domain in venue.keyring.cards and number > venue.keyring.log_number(domain):
+        log.warning("a peer closed its log and opened the next one", peer=domain, log=number, card=card.value.version)
 
 
 def _amended(card: Verified[Card], *, settles: bool = False) -> Unit:
