@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -571,6 +572,7 @@ def run(home: Path, flags: Mapping[str, Any] | None = None, *, ready: Any = None
     Raises:
         TrustnodeError: As ``running``; what ended a background task.
     """
+    faulthandler.enable()  # gRPC's core is C: where it takes the process down, stderr says where
     lines.configure(settings.load(home, os.environ, flags).config.log)
     asyncio.run(_serve(home, flags, ready))
 

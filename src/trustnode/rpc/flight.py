@@ -67,23 +67,24 @@ def methods(venue: Venue, issued: handles.Handles) -> tuple[Method, ...]:
     return (
         Method(
             name=SERVICE + "DoGet", request=pb.Ticket, response=None, handler=do_get,
-            audiences=only("CLIENT", "PEER"), server_streaming=True, cost="HEAVY",
+            audiences=only("CLIENT", "PEER"), server_streaming=True, cost="HEAVY", quotes_query=True,
         ),
         Method(
             name=SERVICE + "GetFlightInfo", request=pb.FlightDescriptor, response=pb.FlightInfo,
-            handler=get_flight_info, audiences=client,
+            handler=get_flight_info, audiences=client, quotes_query=True,
         ),
         Method(
             name=SERVICE + "GetSchema", request=pb.FlightDescriptor, response=pb.SchemaResult, handler=get_schema,
-            audiences=client,
+            audiences=client, quotes_query=True,
         ),
         Method(
             name=SERVICE + "DoPut", request=pb.FlightData, response=pb.PutResult, handler=do_put, audiences=client,
             client_streaming=True, server_streaming=True, max_request_bytes=MAX_PUT_BYTES, max_call_bytes=MAX_PUT_BYTES,
+            quotes_query=True,
         ),
         Method(
             name=SERVICE + "DoAction", request=pb.Action, response=pb.Result, handler=do_action, audiences=client,
-            server_streaming=True, max_request_bytes=MAX_ACTION_BYTES,
+            server_streaming=True, max_request_bytes=MAX_ACTION_BYTES, quotes_query=True,
         ),
         Method(
             name=SERVICE + "ListFlights", request=pb.Criteria, response=pb.FlightInfo, handler=list_flights,
