@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from federation.world import DATA, FAR, HOME, NATION, World, product_text, write_tables
+from federation.world import DATA, FAR, HOME, NATION, World, two_venues
 
 from trustnode.core.carried import CHAINS, LOCAL, chain_of
 from trustnode.core.evidence.entry import parse_statement
@@ -23,7 +23,6 @@ from trustnode.errors import TrustnodeError
 from trustnode.store.check import UNCOMMITTED, check_store
 from trustnode.store.difference import Difference
 from trustnode.store.unit import View
-from trustnode.testing.network import Network
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -115,21 +114,12 @@ def flipped(value: Any, chance: random.Random) -> Any:
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def young(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Two venues with a few deals of their own: a store is checked whole for every bit that is turned in it."""
-    folder = tmp_path_factory.mktemp("young")
-    write_tables(folder)
-    async with Network(folder) as network:
-        made = World(network, folder)
-        await network.start(DATA, area="5200", subject="915200000000000001")
-        await network.start(HOME)
-        await network.peer(DATA, HOME)
-        bureau, acme = await made.join(DATA, "bureau", "PROVIDER"), await made.join(HOME, "acme", "CONSUMER")
-        await made.publish(bureau, product_text("small", ("open", "few", "rows")), "small")
+    async with two_venues(tmp_path_factory.mktemp("young"), "open", "few", "rows") as made:
+        acme = made.clients["acme"]
         agreement = await made.agree(acme, f"{DATA}/small", "few")
         assert (await agreement.sql("select id from t limit 3").to_arrow()).num_rows == 3
         await made.agree(acme, f"{DATA}/small", "rows")
         yield made
-        for client in made.clients.values():
-            await client.aclose()
 
 
 async def test_l4c_each_of_200_flipped_bits_is_found_and_named(young, tmp_path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from federation.key_world import holds, impatient, install
-from federation.world import DATA, HOME, World, product_text, write_tables
+from federation.world import DATA, HOME, World, two_venues
 
 from trustnode import aio
 from trustnode.app import evidence
@@ -30,7 +30,7 @@ from trustnode.errors import TrustnodeError
 from trustnode.keys import FileSigner, load_certificate_key, load_node_keys, make_csr
 from trustnode.keys.rotation import KINDS, SIGNING, is_staged, promote, stage, take_back
 from trustnode.node import Node
-from trustnode.testing.network import Network, until
+from trustnode.testing.network import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALLERS = 16
@@ -46,19 +46,8 @@ def soon() -> Iterator[None]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(soon: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    folder = tmp_path_factory.mktemp("rotation")
-    write_tables(folder)
-    async with Network(folder) as network:
-        made = World(network, folder)
-        await network.start(DATA, area="5200", subject="915200000000000001")
-        await network.start(HOME)
-        await network.peer(DATA, HOME)
-        await made.join(DATA, "bureau", "PROVIDER")
-        await made.join(HOME, "acme", "CONSUMER")
-        await made.publish(made.clients["bureau"], product_text("small", ("open",)), "small")
+    async with two_venues(tmp_path_factory.mktemp("rotation"), "open") as made:
         yield made
-        for client in made.clients.values():
-            await client.aclose()
 
 
 class Callers:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from click.testing import CliRunner
 from cryptography import x509
 from federation.key_world import holds, impatient, install, next_version
-from federation.world import DATA, HOME, World, product_text, ticket, write_tables
+from federation.world import DATA, HOME, World, product_text, ticket, two_venues
 
 from trustnode import aio
 from trustnode.app.status import counted
@@ -28,7 +28,7 @@ from trustnode.core.peering import Status, StatusEvent
 from trustnode.errors import TrustnodeError
 from trustnode.keys import load_node_keys, node_credential, write_card
 from trustnode.keys.rotation import take_back
-from trustnode.testing.network import Network, until
+from trustnode.testing.network import until
 
 STEALABLE = ("evidence", "log", "witness", "authority")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -44,19 +44,8 @@ def soon() -> Iterator[None]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(soon: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    folder = tmp_path_factory.mktemp("stolen")
-    write_tables(folder)
-    async with Network(folder) as network:
-        made = World(network, folder)
-        await network.start(DATA, area="5200", subject="915200000000000001")
-        await network.start(HOME)
-        await network.peer(DATA, HOME)
-        await made.join(DATA, "bureau", "PROVIDER")
-        await made.join(HOME, "acme", "CONSUMER")
-        await made.publish(made.clients["bureau"], product_text("small", ("open", "few")), "small")
+    async with two_venues(tmp_path_factory.mktemp("stolen"), "open", "few") as made:
         yield made
-        for client in made.clients.values():
-            await client.aclose()
 
 
 async def tell(world: World, domain: str, *events: dict[str, str]) -> None:

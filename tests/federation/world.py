@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,23 @@ class World:
         return self.caller(to, self[of].credential)
 
 
+@asynccontextmanager
+async def two_venues(folder: Path, *offers: str) -> AsyncIterator[World]:
+    """A network of its own for tests that change what others rest on: one venue with data, one that buys."""
+    write_tables(folder)
+    async with Network(folder) as network:
+        made = World(network, folder)
+        await network.start(DATA, area="5200", subject="915200000000000001")
+        await network.start(HOME)
+        await network.peer(DATA, HOME)
+        bureau = await made.join(DATA, "bureau", "PROVIDER")
+        await made.join(HOME, "acme", "CONSUMER")
+        await made.publish(bureau, product_text("small", offers), "small")
+        yield made
+        for client in made.clients.values():
+            await client.aclose()
+
+
 def ticket(
     client: Any, under: Any, sql: str = "select id from t", *, signer: Signer | None = None,
     asked: str | None = None, key: Document | None = None, **changes: Any,
@@ -218,5 +236,6 @@ def receipt_in(view: View, access: str) -> Receipt | None:
 
 __all__ = [
     "BIG_ROWS", "DATA", "FAR", "HOME", "NATION", "AccessState", "AgreementState", "NegotiationState", "World",
-    "product_text", "receipt_in", "ticket", "until", "write_tables",
+    "product_text", "receipt_in", "ticket", "two_venues", "until",
+    "write_tables",
 ]  # fmt: skip
