@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from trustnode.core import clock, envelope, invitation
-from trustnode.core.document import Document, Verified, decode, seal
+from trustnode.core.document import Document, Verified, seal
 from trustnode.core.identity import Card, bundle_of, check_fingerprint, fingerprint
 from trustnode.core.participant import Custody, Invitation, ParticipantKey
 from trustnode.errors import error
@@ -157,8 +157,3 @@ def _settings(venue: Verified[Card], invited: Invitation, addresses: tuple[str, 
         custody=custody,
         anchors={domain: mark},
     )
-
-
-def decoded_key(profile: Profile) -> ParticipantKey:
-    """Content of the profile's key document."""
-    return decode(profile.key_document, ParticipantKey)

@@ -43,8 +43,6 @@ from trustnode.sdk.watching import changes
 if TYPE_CHECKING:
     from trustnode.sdk.client import Client
 
-SETTLING: Final = frozenset({"AGREED", "FINALIZED", "TERMINATED", "OFFERED"})
-"""States in which a consumer has something to do, or nothing any more."""
 RETRY_S: Final = 0.25
 AUTOMATIC_WAIT_S: Final = 30.0
 """How long an agreement that needs nobody's yes may take."""
