@@ -36,7 +36,7 @@ protos: $(READY)  ## write stubs, reason registry and document schemas
 lock:  ## resolve the dependencies anew into requirements.lock (UPGRADE=1 takes newer ones)
 	@test -x $(BIN)/uv || { echo "run: make test, or install uv into $(VENV)"; exit 1; }
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-	    --custom-compile-command "make lock" --extra node --extra web --extra dev $(if $(UPGRADE),--upgrade) \
+	    --custom-compile-command "make lock" --extra node --extra web --extra sources --extra privacy --extra dev $(if $(UPGRADE),--upgrade) \
 	    pyproject.toml -o requirements.lock
 
 docs: $(READY)  ## write the generated pages of docs
@@ -75,7 +75,7 @@ generated: $(READY)
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not here; name another: make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing what requirements.lock names into $(VENV): about 270 MB to download where it is not there yet"
+	@echo "installing what requirements.lock names into $(VENV): about 420 MB to download where it is not there yet"
 	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.ready-*
