@@ -207,6 +207,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("READ_ONLY", VenueUnavailable, "UNAVAILABLE", 6, False, "the store is behind what was signed before", "只读", "The operator sees the way on in: trustnode status"),
     Row("UNWITNESSED", VenueUnavailable, "UNAVAILABLE", 6, True, "a log has been without its witnesses for too long", "日志久未见证", "Repeat when they answer again; who is silent shows: trustnode log witness list"),
     Row("WITNESS_POLICY", StateError, "FAILED_PRECONDITION", 5, False, "the agreement asks for the wrong witnesses", "见证方约定不符", "Compare the cards of both venues: witnesses are venues that both have confirmed, and each party witnesses the other."),
+    Row("QUOTA_AT_ONCE", QuotaExceeded, "RESOURCE_EXHAUSTED", 6, True, "as many reads are running as may run at once", "并发读取超限", "Repeat when one of your running reads has ended."),
 )
 # fmt: on
 REASONS: Final[Mapping[str, Row]] = {row.reason: row for row in ROWS}

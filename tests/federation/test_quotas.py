@@ -123,3 +123,26 @@ async def test_parallel_streams_share_a_limit_of_rows_and_never_pass_it(world) -
     counts = await asyncio.gather(*(stream() for _ in range(4)))
     assert sum(counts) <= 1500
     assert sum((await used(world, agreement)).values()) == sum(counts)
+
+
+async def test_p8_reads_at_once_never_pass_their_limit_and_a_place_is_free_again_when_one_ends(world) -> None:
+    acme = world.clients["acme"]
+    agreement = await world.agree(acme, f"{DATA}/big", "one")
+    readers = [agreement.reader("select * from t") for _ in range(5)]
+    streams = [aiter(reader) for reader in readers]
+    begun = await asyncio.gather(*(anext(stream) for stream in streams), return_exceptions=True)
+    refused = [failure for failure in begun if isinstance(failure, TrustnodeError)]
+    assert len(refused) == 4
+    assert {failure.reason for failure in refused} <= {"QUOTA_AT_ONCE", "BUSY"}
+    late = agreement.reader("select * from t")
+    with pytest.raises(TrustnodeError, match="1 read at once"):
+        await anext(aiter(late))
+    assert list((await used(world, agreement)).values()) == [1]
+    for reader in readers:
+        await reader.aclose()
+
+    async def free() -> bool:
+        return list((await used(world, agreement)).values()) == [0]
+
+    await until(free)
+    assert (await agreement.sql("select count(*) n from t").to_arrow()).num_rows == 1

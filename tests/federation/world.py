@@ -77,6 +77,8 @@ OFFERS = {
     "asked": ("provider", ""),
     "few": ("automatic", 'limits = ["5 reads in all"]'),
     "daily": ("automatic", 'limits = ["2 reads per day"]'),
+    "minute": ("automatic", 'limits = ["2 reads per minute"]'),
+    "one": ("automatic", 'limits = ["1 read at once"]'),
     "much": ("automatic", 'limits = ["1000000 rows in all"]'),
     "rows": ("automatic", 'limits = ["1500 rows in all"]'),
     "totals": ("automatic", "aggregate_only = { min_group = 10 }"),

@@ -55,19 +55,22 @@ def window_of(window: str, now: str, zone: str) -> tuple[str, str]:
         return "", ""
     begin = _begin(window, local)
     end = {
+        "minute": begin + timedelta(minutes=1),
         "hour": begin + timedelta(hours=1),
         "day": begin + timedelta(days=1),
         "week": begin + timedelta(days=7),
         "month": (begin + timedelta(days=32)).replace(day=1),
         "year": begin.replace(year=begin.year + 1),
     }[window]
-    return begin.isoformat(timespec="hours"), clock.text(end)
+    return begin.isoformat(timespec="minutes" if window == "minute" else "hours"), clock.text(end)
 
 
 def _begin(window: str, local: datetime) -> datetime:
-    hour = local.replace(minute=0, second=0, microsecond=0)
+    minute = local.replace(second=0, microsecond=0)
+    hour = minute.replace(minute=0)
     day = hour.replace(hour=0)
     return {
+        "minute": minute,
         "hour": hour,
         "day": day,
         "week": day - timedelta(days=day.weekday()),
@@ -77,14 +80,14 @@ def _begin(window: str, local: datetime) -> datetime:
 
 
 def reserve(tx: Tx, counters: Sequence[Counter], access: str, agreement: str, zone: str) -> tuple[Reservation, ...]:
-    """Take one of each counted limit; rows and bytes are taken as they flow.
+    """Take one of each limit of reads; rows and bytes are taken as they flow.
 
     Raises:
         TrustnodeError: The reason of the limit that is used up.
     """
     taken = []
     for wanted in reservations(counters, agreement, tx.now, zone):
-        amount = 1 if wanted.unit == "count" else 0
+        amount = 0 if wanted.unit in PORTIONS else 1
         if not tx.reserve(wanted.key, amount, wanted.limit, access=access, window=wanted.window):
             raise _used_up(tx, wanted)
         taken.append(msgspec.structs.replace(wanted, amount=amount))
@@ -95,7 +98,24 @@ def _used_up(view: View, wanted: Reservation) -> TrustnodeError:
     seconds = (clock.to_ms(wanted.window_ends) - clock.to_ms(view.now)) / 1000 if wanted.window_ends else 0
     extra = {"retry_after_s": f"{seconds:.0f}", "window_ends": wanted.window_ends} if wanted.window_ends else {}
     until = f" until {wanted.window_ends[:16].replace('T', ' ')} UTC" if wanted.window_ends else ""
-    return error(wanted.reason, f"{wanted.words} used up{until}", limit=str(wanted.limit), **extra)
+    said = f"{wanted.words}, and as many are running" if wanted.unit == "running" else f"{wanted.words} used up{until}"
+    return error(wanted.reason, said, limit=str(wanted.limit), **extra)
+
+
+def is_running(key: str) -> bool:
+    """Whether a counter counts reads that run: nothing of it stays with a read that ended, a crash included."""
+    return key.endswith("/running/none")
+
+
+def consumed(unit: str, *, rows: int, size: int) -> int:
+    """What an access that ended has used of a limit; a read that no longer runs holds nothing of those that run.
+
+    Args:
+        unit: Of the limit.
+        rows: Handed over.
+        size: Bytes handed over.
+    """
+    return {"count": 1, "rows": rows, "bytes": size, "running": 0}[unit]
 
 
 def rows_left(view: View, held: Sequence[Reservation]) -> int | None:

@@ -89,6 +89,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_READ_ONLY: _ClassVar[Reason]
     REASON_UNWITNESSED: _ClassVar[Reason]
     REASON_WITNESS_POLICY: _ClassVar[Reason]
+    REASON_QUOTA_AT_ONCE: _ClassVar[Reason]
 REASON_UNSPECIFIED: Reason
 REASON_REQUEST_EMPTY: Reason
 REASON_FIELD_MISSING: Reason
@@ -172,3 +173,4 @@ REASON_STORE_CORRUPT: Reason
 REASON_READ_ONLY: Reason
 REASON_UNWITNESSED: Reason
 REASON_WITNESS_POLICY: Reason
+REASON_QUOTA_AT_ONCE: Reason

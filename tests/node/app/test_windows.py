@@ -52,7 +52,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         bureau = await made.join(DATA, "bureau", "PROVIDER")
         await made.join(DATA, "local", "CONSUMER")
         await made.join(HOME, "acme", "CONSUMER")
-        await made.publish(bureau, product_text("small", ("daily", "asked")), "small")
+        await made.publish(bureau, product_text("small", ("daily", "minute", "asked")), "small")
         await made.found(made.clients["local"], f"{DATA}/small")
         yield made
         for client in made.clients.values():
@@ -76,6 +76,16 @@ async def test_a_daily_limit_begins_again_at_midnight_of_the_products_zone(world
     world.clock.set(world.noon)
     assert [await read(world, agreement) for _ in range(3)] == ["", "", "QUOTA_WINDOW"]
     world.clock.advance(12 * 3600 - 1)
+    assert await read(world, agreement) == "QUOTA_WINDOW"
+    world.clock.advance(2)
+    assert [await read(world, agreement) for _ in range(3)] == ["", "", "QUOTA_WINDOW"]
+
+
+async def test_a_limit_of_a_minute_begins_again_with_the_next(world) -> None:
+    agreement = await world.clients["local"].negotiate(f"{DATA}/small", offer="minute")
+    world.clock.set(clock.shift(world.noon, 20))
+    assert [await read(world, agreement) for _ in range(3)] == ["", "", "QUOTA_WINDOW"]
+    world.clock.advance(39)
     assert await read(world, agreement) == "QUOTA_WINDOW"
     world.clock.advance(2)
     assert [await read(world, agreement) for _ in range(3)] == ["", "", "QUOTA_WINDOW"]

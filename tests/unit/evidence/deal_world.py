@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from trustnode.core import clock
@@ -223,6 +224,7 @@ class Deal:
     steps: tuple[tuple[str, str], ...] = ()
     """(event, to_state) logged at the provider between the first and the second read."""
     interval_s: int = 60
+    limits: tuple[str, ...] = TERMS.limits
 
     def __post_init__(self) -> None:
         self.gz = Venue("gz.example")
@@ -303,12 +305,13 @@ class Deal:
             tables=(Table(name="flights", columns=COLUMNS),),
         )  # fmt: skip
         self.registration = self.keep(registration, self.provider_key)
+        terms = msgspec.structs.replace(TERMS, limits=self.limits)
         policy = compile_terms(
-            TERMS, price=self.price, schema=COLUMNS, zone="Asia/Shanghai", level="GENERAL_1", at=clock.moment(START)
+            terms, price=self.price, schema=COLUMNS, zone="Asia/Shanghai", level="GENERAL_1", at=clock.moment(START)
         )
         fields = {
             "name": "open", "product": product, "product_version": 1, "provider": self.provider, "policy": policy,
-            "terms": canonical(TERMS).decode(), "price": Price.parse(self.price), "approval": "automatic",
+            "terms": canonical(terms).decode(), "price": Price.parse(self.price), "approval": "automatic",
             "valid_until": self.time(86400), "mandate": Mandate(100),
         }  # fmt: skip
         self.offer_value = Offer(**(common(self.provider, "*") | self.told("offer", fields)))

@@ -164,6 +164,20 @@ def test_limits_are_counted_anew(reads, interval_s, holds):
     assert outcome(result) == (set() if holds else {(12, "INVALID")})
 
 
+@pytest.mark.parametrize("limit", ["1 read at once", "1 read per minute"])
+def test_reads_one_after_the_other_keep_a_limit_of(limit):
+    assert outcome(examine(Deal(limits=(limit,)))) == set()
+
+
+def test_two_reads_of_one_minute_pass_a_limit_of_one_a_minute():
+    assert outcome(examine(Deal(limits=("1 read per minute",), interval_s=5))) == {(12, "INVALID")}
+
+
+def test_reads_that_run_together_pass_a_limit_of_one_at_once():
+    running = Deal(limits=("1 read at once",), lies={"end": {"event": "delivery.transfer"}})
+    assert (12, "INVALID") in outcome(examine(running))
+
+
 # 13
 
 

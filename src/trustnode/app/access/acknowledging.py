@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from trustnode.app import quota
 from trustnode.app.agreement import parties_only
 from trustnode.app.sealing import Seal, seal_of_receipt
 from trustnode.app.submission import Answer, Submission, Unit, handles
@@ -155,7 +156,7 @@ def _recovering(access: str) -> Callable[[Tx], str]:
         state = tx.get(AccessState, access)
         if state is None or state.state not in ("REQUESTED", "PREPARING", "STREAMING"):
             return ""
-        tx.settle(access, {held.key: held.amount for held in tx.reservations(access)})
+        tx.settle(access, {held.key: held.amount for held in tx.reservations(access) if not quota.is_running(held.key)})
         fire(
             tx, ACCESS, state, "abort", "K", AccessFacts(cause_named=True), cause="INTERNAL", ended_at=tx.now,
             entry={"access_id": access, "reason_code": "INTERNAL", "contract_id": state.agreement},

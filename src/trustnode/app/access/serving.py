@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from trustnode.app.access.admission import Admission, Asker, admit, policy_request, record_denial
 from trustnode.app.access.decision import Decided, decide
-from trustnode.app.quota import Reservation, cover, reservations, rows_left
+from trustnode.app.quota import Reservation, consumed, cover, reservations, rows_left
 from trustnode.app.streams import Frame, Stream, Window, finish, pump
 from trustnode.app.transition import fire
 from trustnode.app.venue import Sender, Venue
@@ -230,7 +230,7 @@ def _settled(
     if state is None:
         raise error("NOT_FOUND", "no such access")
     tx.keep(receipt)
-    used = {r.key: {"count": 1, "rows": stream.rows, "bytes": stream.bytes}[r.unit] for r in decided.reserved}
+    used = {held.key: consumed(held.unit, rows=stream.rows, size=stream.bytes) for held in decided.reserved}
     tx.settle(admission.id, used)
     columns: dict[str, Any] = {
         "frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes, "stream_commitment": stream.commitment,

@@ -28,7 +28,7 @@ from trustnode.errors import TrustnodeError, error
 MIN_GROUP_FLOOR: Final = 2
 """A group of one is a person."""
 
-_UNIT_ORDER: Final = ("count", "rows", "bytes")
+_UNIT_ORDER: Final = ("count", "rows", "bytes", "running")
 _WINDOW_UNIT: Final[Mapping[Window, str]] = {window: unit for unit, window in WINDOWS.items()}
 
 

@@ -6,7 +6,8 @@ others: keeping the counters (``store``), reserving and settling (``app.access``
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
 
 from trustnode.core.policy import grammar, odrl, words
 from trustnode.core.policy.odrl import Constraint, Permission
@@ -14,7 +15,14 @@ from trustnode.core.policy.premises import is_counter, unknown
 from trustnode.core.policy.words import Unit, Window
 from trustnode.errors import error
 
-Exhausted = Literal["QUOTA_TOTAL", "QUOTA_AGREED", "QUOTA_WINDOW"]
+Exhausted = Literal["QUOTA_TOTAL", "QUOTA_AGREED", "QUOTA_WINDOW", "QUOTA_AT_ONCE"]
+_WHOLE: Final[Mapping[Unit, Exhausted]] = {
+    "count": "QUOTA_AGREED",
+    "rows": "QUOTA_TOTAL",
+    "bytes": "QUOTA_TOTAL",
+    "running": "QUOTA_AT_ONCE",
+}
+"""Reason of a limit without a window."""
 
 
 class Counter(NamedTuple):
@@ -54,10 +62,11 @@ def _counter(constraint: Constraint, path: str) -> Counter:
         unknown(f"{path}.operator", f"{constraint.operator} does not limit {left}")
     window = words.WINDOWS.get(constraint.unit or "", "none")
     is_windowed = window != "none"
-    if bool(constraint.unit) != is_windowed or (unit == "count" and is_windowed != (left == "tn:frequency")):
+    fits = {"count": is_windowed == (left == "tn:frequency"), "running": not is_windowed}.get(unit, True)
+    if bool(constraint.unit) != is_windowed or not fits:
         unknown(f"{path}.unit", f"{constraint.unit!r} does not go with {left}")
     limit = whole(constraint, path) - (constraint.operator == "lt")
-    reason: Exhausted = "QUOTA_WINDOW" if is_windowed else "QUOTA_AGREED" if unit == "count" else "QUOTA_TOTAL"
+    reason = "QUOTA_WINDOW" if is_windowed else _WHOLE[unit]
     text = grammar.limit_words(grammar.Limit(limit, unit, window))
     return Counter(f"{unit}/{window}", unit, window, limit, reason, text)
 

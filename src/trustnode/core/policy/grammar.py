@@ -163,29 +163,36 @@ _UNITS: Final[Mapping[str, tuple[Unit, int]]] = {
 }
 _WINDOWS: Final = ("minute", "hour", "day", "week", "month", "year")
 _LIMIT: Final = re.compile(r"([1-9][0-9]{0,15}) ([A-Za-z]+?)s? (?:in (all)|per ([a-z]+))")
+_RUNNING: Final = re.compile(r"([1-9][0-9]{0,15}) reads? at once")
 
 
 def parse_limit(text: str) -> Limit:
-    """``50 reads per day``, ``2000000 rows in all``, ``10 GB per month``."""
+    """``50 reads per day``, ``2000000 rows in all``, ``10 GB per month``, ``3 reads at once``."""
+    if running := _RUNNING.fullmatch(text):
+        return _bounded(text, int(running[1]), "running", "none")
     match = _LIMIT.fullmatch(text)
     if match is None:
-        raise _malformed("limits", text, "50 reads per day; 2000000 rows in all")
+        raise _malformed("limits", text, "50 reads per day; 2000000 rows in all; 3 reads at once")
     if match[2] not in _UNITS:
         raise vocabulary.unknown("limits", match[2], [*_UNITS, "reads", "rows", "bytes"])
     if match[4] and match[4] not in _WINDOWS:
         raise vocabulary.unknown("limits", match[4], _WINDOWS)
     unit, factor = _UNITS[match[2]]
-    amount = int(match[1]) * factor
+    return _bounded(text, int(match[1]) * factor, unit, cast("Window", match[4] or "none"))
+
+
+def _bounded(text: str, amount: int, unit: Unit, window: Window) -> Limit:
     if amount > MAX_AMOUNT:
         raise error("FIELD_FORMAT", f"limits: {text} is beyond 2^53 - 1; leave the line out", field="limits")
-    return Limit(amount, unit, cast("Window", match[4] or "none"))
+    return Limit(amount, unit, window)
 
 
 def limit_words(limit: Limit) -> str:
     """``50 reads per day``."""
-    unit = {"count": "read", "rows": "row", "bytes": "byte"}[limit.unit]
+    unit = {"count": "read", "rows": "row", "bytes": "byte", "running": "read"}[limit.unit]
     plural = "" if limit.amount == 1 else "s"
-    return f"{limit.amount} {unit}{plural} {'in all' if limit.window == 'none' else f'per {limit.window}'}"
+    whole = "at once" if limit.unit == "running" else "in all"
+    return f"{limit.amount} {unit}{plural} {whole if limit.window == 'none' else f'per {limit.window}'}"
 
 
 # --- masks and measures

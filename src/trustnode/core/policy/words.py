@@ -95,13 +95,15 @@ DATATYPES: Final[Mapping[Kind, frozenset[str]]] = {
     "term": frozenset({"xsd:string"}),
 }
 
-Unit = Literal["count", "rows", "bytes"]
+Unit = Literal["count", "rows", "bytes", "running"]
+"""What a limit counts; ``running``: reads that go on at the same time."""
 Window = Literal["none", "minute", "hour", "day", "week", "month", "year"]
 COUNTERS: Final[Mapping[str, Unit]] = {
     "count": "count",
     "tn:frequency": "count",
     "tn:rowsReturned": "rows",
     "tn:bytesReturned": "bytes",
+    "tn:concurrentReads": "running",
 }
 """Operands that are reserved before the plan runs and settled after it, never compared (odrl 9)."""
 WINDOWS: Final[Mapping[str, Window]] = {

@@ -18,6 +18,7 @@ from trustnode.core.document import SKEW_S, Statement, Verified, decode, name_of
 from trustnode.core.evidence.checks.case import Access, Case, Shown, Trail
 from trustnode.core.evidence.entry import Entry
 from trustnode.core.policy import compiled, grammar, odrl
+from trustnode.core.policy.counters import Counter
 
 S = TypeVar("S", bound=Statement)
 ENDS: Final = ("delivery.complete", "delivery.abort")
@@ -303,6 +304,9 @@ def check_limits(case: Case) -> str:
     """12. What was counted never passes what the policy allows; the counters are computed anew from decisions."""
     counters = compiled.load(case.value.policy).counters
     for counter in counters:
+        if counter.unit == "running":
+            _check_running(case, counter)
+            continue
         totals: dict[str, int] = defaultdict(int)
         for access in case.accesses.values():
             totals[_window(counter.window, access.time, case.zone)] += _amount(counter.unit, access)
@@ -315,6 +319,16 @@ def check_limits(case: Case) -> str:
                 case.find("INVALID", f"{total} counted{at}, {counter.words} agreed")
     kept = ", ".join(counter.words for counter in counters)
     return f"kept: {kept}{case.reserve}" if kept else "no limits agreed"
+
+
+def _check_running(case: Case, counter: Counter) -> None:
+    """Reads that were decided and had not ended, at each entry of the provider's chain."""
+    running: set[str | None] = set()
+    for one, entry in case.provider_trail.entries("access.decide", "delivery.complete", "delivery.abort"):
+        (running.add if entry.type == "access.decide" else running.discard)(entry.access_id)
+        if len(running) > counter.limit:
+            case.find("INVALID", f"{len(running)} reads ran at entry {one.line.index}, {counter.words} agreed")
+            return
 
 
 def _amount(unit: str, access: Access) -> int:
@@ -333,6 +347,7 @@ def _week(local: datetime) -> str:
 
 
 _FORMATS: Final[Mapping[str, Callable[[datetime], str]]] = {
+    "minute": lambda local: f"{local:%Y-%m-%dT%H:%M}",
     "hour": lambda local: f"{local:%Y-%m-%dT%H}",
     "day": lambda local: f"{local:%Y-%m-%d}",
     "week": _week,
