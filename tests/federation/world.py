@@ -81,7 +81,6 @@ OFFERS = {
     "one": ("automatic", 'limits = ["1 read at once"]'),
     "much": ("automatic", 'limits = ["1000000 rows in all"]'),
     "rows": ("automatic", 'limits = ["1500 rows in all"]'),
-    "totals": ("automatic", "aggregate_only = { min_group = 10 }"),
 }
 
 

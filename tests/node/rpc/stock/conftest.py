@@ -15,6 +15,23 @@ from trustnode.sdk.profile import now
 from trustnode.testing.network import Network
 
 COLUMNS = ("id", "grp", "kind", "price")
+TOTALS = """
+[[offer]]
+name = "totals"
+price = "free"
+approval = "automatic"
+[offer.terms]
+purposes = ["statistics"]
+who = "anyone"
+period = "12 months"
+result = "aggregates"
+person = "id"
+group_by = ["grp"]
+measures = ["count", "sum price"]
+min_group = 100
+keep = "unlimited"
+onward = "allowed"
+"""
 MASKED = 'masks = { name = "hash" }'
 
 
@@ -24,7 +41,7 @@ def product(name: str) -> str:
     text = text.replace('kind = "parquet"', 'kind = "duckdb"').replace(
         'location = "small.parquet"', 'location = "s.duckdb"'
     )
-    return text.replace('derived = "free"', f'derived = "free"\n{MASKED}')
+    return text.replace('derived = "free"', f'derived = "free"\n{MASKED}') + TOTALS
 
 
 def write_source(path: Path) -> None:
@@ -42,20 +59,20 @@ def write_source(path: Path) -> None:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def stock(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stock]:
-    """``local`` and ``other`` have an agreement each and delegate; ``stranger`` has none."""
+    """``local``, ``other`` and ``counter`` (aggregates only) have an agreement each and delegate; ``stranger`` has none."""
     folder = tmp_path_factory.mktemp("stock")
     write_source(folder / "s.duckdb")
     async with Network(folder) as network:
         world = World(network, folder)
         await network.start(DATA, area="5200", subject="915200000000000001")
         await world.join(DATA, "bureau", "PROVIDER")
-        for name in ("local", "other", "stranger"):
+        for name in ("local", "other", "counter", "stranger"):
             await world.join(DATA, name, "CONSUMER")
         await world.publish(world.clients["bureau"], product("small"), "small")
         deals = {}
-        for name in ("local", "other"):
+        for name, offer in (("local", "open"), ("other", "open"), ("counter", "totals")):
             await world.found(world.clients[name], f"{DATA}/small")
-            deals[name] = await world.clients[name].negotiate(f"{DATA}/small", offer="open")
+            deals[name] = await world.clients[name].negotiate(f"{DATA}/small", offer=offer)
             await deals[name].delegate(clock.shift(now(), 7 * 86400))
         yield Stock(world, deals)
         for client in world.clients.values():

@@ -1,4 +1,4 @@
-"""The matrix of data-plane 7: ADBC, Arrow's client, polars and DuckDB; plain, bound, denied, cancelled, and who may not."""
+"""What stock clients do beyond the matrix that all share (``test_matrix``): metadata, sessions, sentences of refusals."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import asyncio
 import re
 from typing import Any
 
-import adbc_driver_flightsql.dbapi
 import adbc_driver_manager
-import duckdb
-import polars as pl
 import pyarrow as pa
 import pytest
 from federation.world import DATA, until
 from google.protobuf import any_pb2
-from node.rpc.stock.clients import OPTION, ROWS, Stock, fetched, used
+from node.rpc.stock.clients import ROWS, Stock, fetched, used
 from pyarrow import flight
 
 from trustnode.arrow import flight_pb2 as pb
 from trustnode.arrow import flight_sql_pb2
-from trustnode.core.identity import node_dns
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CANCELLED = pb.CANCEL_STATUS_CANCELLED
@@ -77,13 +73,6 @@ async def test_a_prepared_statement_is_bound_again_and_again(stock: Stock) -> No
     assert await used(stock.adbc, work) == [3, 5, 7]
 
 
-async def test_q7_adbc_gets_a_dictionary_column_as_what_it_stands_for(stock: Stock) -> None:
-    found = await used(
-        stock.adbc, lambda cursor: fetched(cursor, f"select distinct kind from {stock.table()} order by 1")
-    )
-    assert sorted(found["kind"]) == ["green", "red"]
-
-
 @pytest.mark.parametrize(
     "sql, words",
     [
@@ -119,19 +108,6 @@ async def test_q7_adbc_under_the_agreement_of_somebody_else_finds_nothing(stock:
     said = await refused(stock, f"select id from {stock.table('other')}")
     assert "no such agreement [NOT_FOUND]" in said
     assert said.replace(stock.schema("other"), "") == (await refused(stock, "select id from agreement_zzzzzzzz.t"))
-
-
-async def test_q7_adbc_without_a_certificate_is_not_connected(stock: Stock) -> None:
-    settings = {OPTION + "tls_root_certs": stock.roots.decode(), OPTION + "tls_override_hostname": node_dns(DATA)}
-
-    def connect() -> None:
-        with adbc_driver_flightsql.dbapi.connect(
-            f"grpc+tls://127.0.0.1:{stock.port}", db_kwargs=settings, autocommit=True
-        ) as connection, connection.cursor() as cursor:  # fmt: skip
-            cursor.execute("select 1")
-
-    with pytest.raises(DRIVER_ERROR, match=r"(?i)unavailable|IO"):
-        await asyncio.to_thread(connect)
 
 
 async def test_a_header_names_the_agreement_and_what_the_query_names_wins(stock: Stock) -> None:
@@ -187,6 +163,20 @@ async def test_somebody_without_an_agreement_sees_no_table(stock: Stock) -> None
 
     found = await used(lambda: stock.adbc("stranger"), work)
     assert [one for catalog in found for one in catalog["catalog_db_schemas"] or ()] == []
+
+
+async def test_metadata_of_an_agreement_on_aggregates_shows_what_may_be_grouped_and_measured(stock: Stock) -> None:
+    def work(cursor: Any) -> tuple[Any, Any]:
+        schema = cursor.connection.adbc_get_table_schema("t", db_schema_filter=stock.schema("counter"))
+        return schema, fetched(
+            cursor, f"select grp, count(*) n from {stock.table('counter')} group by grp order by grp"
+        )
+
+    schema, found = await used(lambda: stock.adbc("counter"), work)
+    assert schema.names == ["grp", "price"]
+    assert found["n"] == [143] * 6 + [142]
+    said = await refused(stock, f"select grp from {stock.table('counter')}", name="counter")
+    assert "aggregates only, of groups of 100 or more" in said
 
 
 async def test_the_schema_is_known_before_anything_is_read_and_it_is_the_one_delivered(stock: Stock) -> None:
@@ -290,24 +280,3 @@ def packed(sql: str) -> bytes:
     command = any_pb2.Any()
     command.Pack(flight_sql_pb2.CommandStatementQuery(query=sql))
     return command.SerializeToString()
-
-
-# --- readers on top of ADBC -----------------------------------------------------------------------------------------
-
-
-async def test_polars_reads_through_adbc(stock: Stock) -> None:
-    def run() -> pl.DataFrame:
-        with stock.adbc() as connection:
-            return pl.read_database(f"select id, kind, price from {stock.table()} order by id limit 3", connection)
-
-    frame = await asyncio.to_thread(run)
-    assert frame["kind"].to_list() == ["red", "green", "red"]
-
-
-async def test_duckdb_reads_through_adbc(stock: Stock) -> None:
-    def run(cursor: Any) -> Any:
-        cursor.execute(f"select id, kind from {stock.table()}")
-        batches = cursor.fetch_record_batch()  # noqa: F841 - DuckDB finds it by its name
-        return duckdb.sql("select kind, count(*), max(id) from batches group by kind order by kind").fetchall()
-
-    assert await used(stock.adbc, run) == [("green", 500, 999), ("red", 500, 998)]
