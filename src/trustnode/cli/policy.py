@@ -88,6 +88,14 @@ def show(subject: str, names: tuple[str, ...], form: str) -> None:
     _show(subject, names, form)
 
 
+@policy.command()
+@click.argument("kind", type=click.Choice(["action", "constraint", "operator"]), required=False)
+def words(kind: str | None) -> None:
+    """List the words of policies, and how this node keeps each or why it refuses it."""
+    data, lines = terms_view.words((kind.capitalize(),) if kind else ("Action", "Constraint", "Operator"))
+    output.show_list(data, lines)
+
+
 def _show(subject: str, names: tuple[str, ...], form: str) -> None:
     items: list[dict[str, Any]] = []
     lines: list[str] = []

@@ -110,6 +110,24 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def words(kinds: Sequence[str]) -> tuple[list[dict[str, str]], list[str]]:
+    """The words of policies with how each stands here: data for programs, lines for people."""
+    from trustnode.core.policy import dictionary
+
+    data: list[dict[str, str]] = []
+    rows = []
+    chinese = output.lang() == "zh"
+    for kind in kinds:
+        for word, standing, how, how_zh in ((*line, line.how, line.how_zh) for line in dictionary.lines(kind)):
+            kept = standing.kept or "refused"
+            data.append({"kind": kind, "word": word.name, "zh": word.zh, "kept": kept, "odrl": standing.odrl,
+                         "term": standing.key, "how": how, "how_zh": how_zh})  # fmt: skip
+            shown = _KEPT_ZH.get(kept, "拒绝") if chinese else kept
+            name = f"{word.name} {word.zh}" if chinese else word.name
+            rows.append((name, shown, standing.odrl, standing.key, how_zh if chinese else how))
+    return data, output.wrapped(rows, (21, 8, 16, 9, 26))
+
+
 def sealed(seal: Seal | None) -> str:
     """Since when, in a column."""
     if seal is None:

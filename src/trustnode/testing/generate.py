@@ -14,6 +14,7 @@ Sources become files like this:
     errors.ROWS                -> docs/errors.md
     cli.exit_status            -> docs/exit-status.md
     config.SETTINGS            -> docs/config.md
+    core.policy.dictionary     -> docs/policy.md
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ SCHEMAS: Final = Path("protos/trustnode/v1/documents")
 ERROR_PAGE: Final = Path("docs/errors.md")
 EXIT_PAGE: Final = Path("docs/exit-status.md")
 SETTINGS_PAGE: Final = Path("docs/config.md")
+POLICY_PAGE: Final = Path("docs/policy.md")
 
 Files = dict[Path, str]
 """Path in the checkout -> text."""
@@ -167,7 +169,14 @@ def _payloads() -> Mapping[str, type[Any]]:
 
 def doc_files() -> Files:
     """Write the pages of ``docs`` that are generated."""
-    return {ERROR_PAGE: error_page(ROWS), EXIT_PAGE: exit_status.page(), SETTINGS_PAGE: config.reference()}
+    from trustnode.core.policy import dictionary
+
+    return {
+        ERROR_PAGE: error_page(ROWS),
+        EXIT_PAGE: exit_status.page(),
+        SETTINGS_PAGE: config.reference(),
+        POLICY_PAGE: dictionary.page(),
+    }
 
 
 class Part:
