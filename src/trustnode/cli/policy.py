@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from trustnode.cli import output, session, source, terms_view
+from trustnode.cli import exit_status, output, session, source, terms_view
 from trustnode.cli.lazy import Group
 from trustnode.errors import error
 
@@ -56,7 +56,7 @@ def offers(text: str, names: tuple[str, ...]) -> Iterator[Shown]:
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Terms of offers: check, explain, show."""
+    """Terms of offers: check, explain, test, show."""
 
 
 @policy.command()
@@ -86,6 +86,20 @@ def explain(subject: str, names: tuple[str, ...]) -> None:
 def show(subject: str, names: tuple[str, ...], form: str) -> None:
     """Show the terms as words, terms, ODRL or SQL."""
     _show(subject, names, form)
+
+
+@policy.command()
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@offer_option
+@click.option("--tests", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="[[test]] from this file.")
+@click.pass_context
+def test(ctx: click.Context, file: Path, names: tuple[str, ...], tests: Path | None) -> None:
+    """Decide the example requests of a product file: [[test]] with purpose, who, places, time, sql, expect."""
+    from trustnode.cli import policy_tests
+
+    ended = policy_tests.run(source.load(file), names, tests)
+    output.show_list([one.data() for one in ended], policy_tests.lines(ended))
+    ctx.exit(exit_status.DONE if all(one.passed for one in ended) else exit_status.FAILED)
 
 
 @policy.command()

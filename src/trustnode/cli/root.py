@@ -41,7 +41,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "product": Entry("product:product", "Draft, check, register, change products."),
     "publish": Entry("product:publish", "Register or change a product, then list it."),
     "listing": Entry("product:listing", "What is on sale here."),
-    "policy": Entry("policy:policy", "Terms: check, explain, show."),
+    "policy": Entry("policy:policy", "Terms: check, explain, test, show."),
     "search": Entry("market:search", "Find products of all venues."),
     "show": Entry("market:show", "One product: columns, terms, who sells it."),
     "explain": Entry("data:explain", "What a query would deliver, and why; reads nothing."),

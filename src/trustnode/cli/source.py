@@ -18,6 +18,7 @@ from trustnode.errors import error
 
 if TYPE_CHECKING:
     from trustnode.core.catalog import Table
+    from trustnode.core.policy.governed import Governed
     from trustnode.sdk.product_file import Header, ProductFile
 
 NOWHERE = "venue.example"
@@ -45,6 +46,20 @@ def describe(kind: str, location: str, tables: Mapping[str, str]) -> tuple[Table
         if table.left_out:
             output.note(f"note     {table.name}: no type for {', '.join(table.left_out)}; not delivered")
     return tuple(Table(name=table.name, columns=table.columns, rows=table.rows) for table in found)
+
+
+def plan(file: ProductFile, governed: Governed, sql: str) -> None:
+    """Plan a query on the source of a product file as a node would, for the consumer that ``governed`` is bound to.
+
+    Raises:
+        TrustnodeError: Why the node would refuse it.
+    """
+    from trustnode.engine import rehearsal
+    from trustnode.engine.source import Kind, Source
+
+    bound = file.binding(header())
+    source = Source(kind=cast("Kind", bound.kind), location=bound.location, tables=dict(bound.tables))
+    rehearsal.plan(source, governed, sql)
 
 
 def load(path: Path) -> ProductFile:

@@ -122,6 +122,12 @@ def _offer(columns: Sequence[Column]) -> list[str]:
         _line("limits", '["200 reads per day"]', "N reads, rows, KB, MB, GB per day ... or in all"),
         _line("keep", _text("90 days"), "no copy | N days | unlimited"),
         _line("onward", _text("forbidden"), "forbidden | results | with these terms | allowed"),
+        "",
+        "[[test]]                                   # trustnode policy test FILE",
+        _line("name", _text("whoever asks for another purpose"), "as many tests as make you sure"),
+        _line("purpose", _text("marketing"), "the claim"),
+        _line("who", '["role:CONSUMER"]', "and places, time, operation, sql"),
+        _line("expect", _text("PURPOSE_NOT_AGREED"), "or allow"),
     ]
 
 

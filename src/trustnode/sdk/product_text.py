@@ -142,6 +142,25 @@ class ListingTable(Shape, frozen=True, kw_only=True):
     visibility: Text = "NETWORK"
 
 
+class ExampleTable(Shape, frozen=True, kw_only=True):
+    """``[[test]]``: an example request and what must come of it."""
+
+    name: Text
+    expect: Text
+    offer: Text | None = None
+    """Only under this offer; without it, under each."""
+    purpose: Text = ""
+    who: Words | None = None
+    places: Words | None = None
+    time: Text = ""
+    signed: Text = ""
+    operation: Text = ""
+    done: Words | None = None
+    overdue: Words | None = None
+    sql: Text = ""
+    """A query that is planned, too, where the decision allows it."""
+
+
 class Contents(Shape, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -149,6 +168,7 @@ class Contents(Shape, frozen=True, kw_only=True):
     resource: Resource
     offer: tuple[OfferTable, ...] = ()
     listing: ListingTable = ListingTable()
+    test: tuple[ExampleTable, ...] = ()
 
 
 T = TypeVar("T")
@@ -184,7 +204,23 @@ def read(path: Path) -> ProductText:
     text = _read(path)
     table = _parse(path, text)
     positions = Positions(text)
-    return ProductText(path, _decode(path, table, positions), positions)
+    return ProductText(path, _decode(path, table, positions, Contents), positions)
+
+
+class _Examples(Shape, frozen=True, kw_only=True):
+    """A file that holds nothing but examples."""
+
+    test: tuple[ExampleTable, ...]
+
+
+def read_examples(path: Path) -> tuple[ExampleTable, ...]:
+    """Read a file of ``[[test]]`` tables.
+
+    Raises:
+        TrustnodeError: As ``read``.
+    """
+    text = _read(path)
+    return _decode(path, _parse(path, text), Positions(text), _Examples).test
 
 
 def _read(path: Path) -> str:
@@ -213,10 +249,13 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         raise error("FIELD_FORMAT", message, file=str(path), line=line, column=column) from None
 
 
-def _decode(path: Path, table: dict[str, Any], positions: Positions) -> Contents:
+S = TypeVar("S", bound=Shape)
+
+
+def _decode(path: Path, table: dict[str, Any], positions: Positions, shape: type[S]) -> S:
     try:
-        _check_keys(table, Contents, ())
-        return msgspec.convert(table, Contents)
+        _check_keys(table, shape, ())
+        return msgspec.convert(table, shape)
     except _At as problem:
         raise located(problem.cause, path, positions, problem.path) from None
     except msgspec.ValidationError as problem:

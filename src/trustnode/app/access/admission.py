@@ -32,7 +32,7 @@ from trustnode.core.contract import Agreement, AgreementState, Delegation, Grade
 from trustnode.core.document import Document, Keys, Verified, decode, verify
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.core.peering import PeeringState, check_scope
-from trustnode.core.policy import compiled, odrl
+from trustnode.core.policy import compiled, grammar, odrl
 from trustnode.core.stream import plan_commitment, query_commitment
 from trustnode.engine.message import Plan, SessionSpec
 from trustnode.engine.pool import Session
@@ -293,7 +293,7 @@ def policy_request(
         consumer=asker.participant,
         roles=asker.roles,
         venue=asker.home,
-        areas=frozenset({"CN", area[:2], area} - {""}) if home else frozenset(),
+        areas=grammar.areas(area),
         assurance=asker.assurance,
     )
 

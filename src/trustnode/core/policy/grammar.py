@@ -141,6 +141,11 @@ def parse_place(text: str) -> str:
     return text
 
 
+def areas(code: str) -> frozenset[str]:
+    """The areas a node in this area lies in, all levels: ``3300`` -> ``CN``, ``33``, ``3300``; nothing of nothing."""
+    return frozenset({"CN", code[:2], code}) if code else frozenset()
+
+
 # --- limits
 
 
