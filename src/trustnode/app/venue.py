@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import structlog
 
-from trustnode.core import clock, identifier
+from trustnode.core import clock, identifier, tracing
 from trustnode.core.document import Document, Signer, Statement, seal
 from trustnode.core.policy import compiled, odrl
 from trustnode.errors import error
@@ -211,6 +211,10 @@ class Venue:
     def mask_key(self, agreement: str) -> bytes:
         """One key per agreement, so that two consumers cannot join on a masked value (governed-sql 10)."""
         return hashlib.sha256(self.mask_secret + agreement.encode()).digest()
+
+    def mark(self, product: str, agreement: str) -> tracing.Opening:
+        """What is behind the mark of one agreement's copy of a product (privacy 4.1)."""
+        return tracing.opening(self.mask_secret, product, agreement)
 
     def check_in_force(self, *domains: str) -> None:
         """Refuse new accesses and agreements with a venue whose card has ended, ourselves included (protocol 2.2).

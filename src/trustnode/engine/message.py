@@ -17,6 +17,7 @@ import msgspec
 from trustnode.core.policy.governed import Governed, GovernedTable
 from trustnode.core.policy.schema import Column
 from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote
+from trustnode.core.tracing import MarkSecret
 from trustnode.engine.source import Source, Table
 
 Value = str | int | bool | None
@@ -66,6 +67,8 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
     governed: Governed
     hash_key: bytes = b""
     """Secret of this agreement for keyed hashes; needed when a mask hashes. At least 16 bytes."""
+    mark: MarkSecret | None = None
+    """Secrets behind the mark of this agreement's copy; needed when a table has one."""
     content_digest: bool = True
     """False: frame digests cover header and length of the body only, and the plan says so."""
     limits: RunLimits = RunLimits()

@@ -15,8 +15,9 @@ from typing import Final
 import sqlglot
 from sqlglot import exp
 
-from trustnode.core.policy.governed import Comparison, GovernedTable, Mask, Predicate, Scalar
+from trustnode.core.policy.governed import Comparison, GovernedTable, Mark, Mask, Predicate, Scalar
 from trustnode.core.policy.schema import NUMBERS, Column, Schema
+from trustnode.engine.fingerprint import marked
 from trustnode.engine.source import folded, sql_type
 from trustnode.errors import TrustnodeError, error
 
@@ -120,7 +121,7 @@ def governed_select(
         place: Table or view in it that holds the source's rows.
         person: Column that holds the privacy unit and the secret name under which the plan counts it.
     """
-    items = [_alias(_raw(_column(source, name).name), folded(name)) for name in table.columns]
+    items = [_alias(_delivered(table, name, source, schema), folded(name)) for name in table.columns]
     items += [_alias(_masked(mask, source, schema), folded(mask.column)) for mask in table.masks]
     if person is not None:
         items.append(_alias(_raw(_column(source, person[0]).name), person[1]))
@@ -133,6 +134,21 @@ def _column(source: Mapping[str, Column], name: str) -> Column:
     if name not in source:
         raise unenforceable(f"the source has no column {name}", name)
     return source[name]
+
+
+def _delivered(table: GovernedTable, name: str, source: Mapping[str, Column], schema: str) -> exp.Expr:
+    """A column without a mask: as it is, but for the mark of the copy."""
+    column, mark = _column(source, name), table.mark
+    value = _raw(column.name)
+    if mark is None or mark.column != name:
+        return value
+    return marked(mark, column, value, row_key(table, mark, source, schema), schema)
+
+
+def row_key(table: GovernedTable, mark: Mark, source: Mapping[str, Column], schema: str) -> exp.Expr:
+    """What a copy shows as the key of a row."""
+    masked = [mask for mask in table.masks if mask.column == mark.key]
+    return _masked(masked[0], source, schema) if masked else _raw(_column(source, mark.key).name)
 
 
 def _masked_column(column: Column, mask: Mask) -> Column:

@@ -22,6 +22,7 @@ from sqlglot import exp
 from trustnode.core.identifier import schema_name
 from trustnode.core.policy.governed import GovernedTable
 from trustnode.core.policy.schema import Column, columns
+from trustnode.engine import fingerprint
 from trustnode.engine import relation as governing
 from trustnode.engine import source as reading
 from trustnode.engine.message import Parameter, Plan, RunLimits, SessionSpec
@@ -145,6 +146,7 @@ class Session:
             readers = reading.readers(connection, spec.source)
         connection.execute(f'CREATE SCHEMA "{self._schema}"')
         self._create_hash()
+        self._create_mark()
         return [
             self._open_table(number, table, readers.get(table.name, ""))
             for number, table in enumerate(spec.governed.tables)
@@ -162,6 +164,14 @@ class Session:
         self._connection.execute(
             f'CREATE MACRO "{self._schema}"."{governing.HASH_MACRO}"(v) AS sha256({prefix} || sha256({prefix} || v))'
         )
+
+    def _create_mark(self) -> None:
+        """The mark of this copy as a macro: its secrets stand in no text of a query."""
+        if not any(table.mark for table in self._spec.governed.tables):
+            return
+        if self._spec.mark is None:
+            raise error("INTERNAL", "a marked copy needs the secrets of its agreement")
+        self._connection.execute(fingerprint.macro_sql(self._schema, self._spec.mark))
 
     def _open_table(self, number: int, table: GovernedTable, reader: str) -> Relation:
         if not reader:

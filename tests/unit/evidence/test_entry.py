@@ -41,6 +41,7 @@ EVERYTHING = {
     "query_commitment": "a" * 64,
     "plan_commitment": "b" * 64,
     "stream_commitment": "c" * 64,
+    "mark_commitment": "c" * 64,
     "amount": 2**53 - 1,
     "unit": "fen",
     "previous_object": "00000000-0000-4000-8000-000000000002",

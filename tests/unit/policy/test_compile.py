@@ -176,7 +176,6 @@ def test_a_value_that_cannot_be_read_is_refused(key, value):
     "name, changes, message",
     [
         ("scoring", {"environment": "TEE"}, 'environment = "TEE": no verifier here'),
-        ("scoring", {"trace": "watermark"}, 'trace = "watermark": no watermark here'),
         ("statistics", {"noise": NOISE}, "[noise]: no privacy ledger here"),
     ],
 )

@@ -21,6 +21,7 @@ VALUES = {
     "tn:privacyUnit": "id",
     "tn:measure": "count",
     "tn:minGroupSize": "20",
+    "tn:quantum": "0.01",
     "payAmount": "5.00",
     "tn:per": "once",
     "delayPeriod": "P30D",

@@ -61,7 +61,7 @@ def test_aggregates_are_one_line():
 
 
 def test_a_term_without_an_enforcer_has_no_class():
-    unkept = {"noise": NOISE, "environment": "TEE", "trace": "watermark"}
+    unkept = {"noise": NOISE, "environment": "TEE"}
     lines = shown("statistics", **unkept)
     assert {line.key: line.how for line in lines if line.kept is None} == UNKEPT
 

@@ -341,6 +341,7 @@ async def open_session(
         source=prepared.source,
         governed=governed,
         hash_key=venue.mask_key(agreement),
+        mark=venue.mark(prepared.registration.product, agreement).secret if ready.is_marked else None,
         limits=venue.engine.run_limits,
     )
     return await venue.engine.session(spec)

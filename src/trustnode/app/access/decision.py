@@ -93,6 +93,7 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
         started_at=tx.now,
     )  # fmt: skip
     tx.keep(admission.request.document)
+    _commit_to_mark(tx, venue, admission)
     # Request, allow and prepared are one unit with one entry, `access.decide` (lifecycles 8).
     fresh = fire(tx, ACCESS, fresh, "request", "C", facts, by=value.consumer, quiet=True)
     fresh = fire(tx, ACCESS, fresh, "allow", "K", facts, quiet=True)
@@ -106,6 +107,15 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
     end = tx.chain("agreement", state.id)
     tx.place(fresh, decision_seq=end.seq, decision_link=end.link.hex())
     return Decided(end.seq, end.link.hex(), reserved, left)
+
+
+def _commit_to_mark(tx: Tx, venue: Venue, admission: Admission) -> None:
+    """Before the first delivery of a marked copy, commit to what marks it: nobody can make it up once it leaked."""
+    agreement = admission.state.id
+    if not admission.contract.policy.is_marked or tx.find(AccessState, limit=1, agreement=agreement):
+        return
+    mark = venue.mark(admission.state.product, agreement)
+    tx.log("agreement", agreement, "delivery.prepare", contract_id=agreement, mark_commitment=mark.commitment)
 
 
 def _delegated(tx: Tx, admission: Admission) -> tuple[Reservation, ...]:

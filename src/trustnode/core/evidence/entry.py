@@ -92,6 +92,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     query_commitment: Hex64 | None = None
     plan_commitment: Hex64 | None = None
     stream_commitment: Hex64 | None = None
+    mark_commitment: Hex64 | None = None
+    """To the secrets behind the mark of an agreement's copy, before its first delivery (``core.tracing``)."""
     amount: Amount | None = None
     unit: Text32 | None = None
     """What ``amount`` counts: fen, rows, bytes, ..."""

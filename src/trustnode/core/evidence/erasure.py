@@ -31,6 +31,7 @@ LASTING: Final[Mapping[str, str]] = {
     "delivery.complete": _BOTH_TELL,
     "delivery.abort": _BOTH_TELL,
     "clearing.meter": _BOTH_TELL,
+    "delivery.prepare": "it commits to the mark of a copy before anybody has it; without it a leak proves nothing",
     "contract.suspend": _STOP,
     "contract.resume": _STOP,
     "grant.suspend": _STOP,

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from trustnode import vocabulary
-from trustnode.core.policy import conflict, duration, grammar, odrl, rows
+from trustnode.core.policy import conflict, duration, grammar, odrl, rows, trace
 from trustnode.core.policy import level as levels
 from trustnode.core.policy import terms as terms_module
 from trustnode.core.policy.governed import Mask, Measure
@@ -140,6 +140,7 @@ def _refuse_contradictions(terms: Terms, cost: grammar.Price) -> None:
     if terms.keep == "no copy" and not terms.result:
         message = 'keep = "no copy": rows that are read are a copy; write result = "aggregates"'
         raise error("OFFER_UNENFORCEABLE", message, field="keep")
+    _refuse_untraceable(terms, cost)
     _refuse_unpayable(terms, cost)
     _refuse_early_erasure(terms)
 
@@ -152,6 +153,14 @@ def _owed(terms: Terms) -> dict[str, grammar.Owed]:
             raise _contradiction("duties", f"duties say twice what {text!r} says")
         found[owed.kind] = owed
     return found
+
+
+def _refuse_untraceable(terms: Terms, cost: grammar.Price) -> None:
+    """Aggregates carry no mark, and a row that nobody asked for is not sold."""
+    if terms.trace and terms.result:
+        raise _contradiction("trace", 'trace marks rows; result = "aggregates" delivers none')
+    if terms.trace and trace.parse(terms.trace).marker_rows and cost.per == "row":
+        raise _contradiction("trace", "trace: marker rows would be billed at a price per row; leave them out")
 
 
 def _refuse_unpayable(terms: Terms, cost: grammar.Price) -> None:
@@ -274,7 +283,7 @@ def _parallel(action: str, *constraint: Constraint) -> Duty:
 
 def _plan(terms: Terms, schema: Schema) -> tuple[Duty, ...]:
     shape = _aggregate(terms, schema) if terms.result else _project(terms, schema)
-    return (*_row_filter(terms, schema), *shape, *_masks(terms, schema))
+    return (*_row_filter(terms, schema), *shape, *_masks(terms, schema), *_watermark(terms, schema, shape))
 
 
 def _row_filter(terms: Terms, schema: Schema) -> tuple[Duty, ...]:
@@ -317,6 +326,25 @@ def _mask(mask: Mask) -> Duty:
     parameter = (_atom("tn:parameter", "eq", mask.parameter),) if mask.parameter else ()
     return _parallel(
         "tn:mask", _atom("tn:column", "eq", mask.column), _atom("tn:method", "eq", mask.method), *parameter
+    )
+
+
+def _watermark(terms: Terms, schema: Schema, shape: tuple[Duty, ...]) -> tuple[Duty, ...]:
+    if not terms.trace:
+        return ()
+    mark = trace.parse(terms.trace)
+    clear = frozenset(name for duty in shape for name in duty.constraint[0].values)
+    masks = {name: grammar.parse_mask(_column("masks", name, schema), text) for name, text in terms.masks.items()}
+    trace.check(mark, columns(schema), clear, masks)
+    rows_besides = (_atom("tn:markerRows", "lteq", str(mark.marker_rows)),) if mark.marker_rows else ()
+    return (
+        _parallel(
+            "tn:watermark",
+            _atom("tn:column", "eq", mark.column),
+            _atom("tn:quantum", "eq", mark.quantum),
+            _atom("tn:key", "eq", mark.key),
+            *rows_besides,
+        ),
     )
 
 

@@ -106,6 +106,11 @@ class CompiledPolicy:
         """Whether only aggregates leave."""
         return self._plan is not None and self._plan.aggregate is not None
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether every copy carries a mark of its own."""
+        return self._plan is not None and self._plan.mark is not None
+
     def decide(self, request: Request) -> Decision:
         """Decide one request, in the order of odrl 2.1: right holder, prohibitions, permission, duties.
 

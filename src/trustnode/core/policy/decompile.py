@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from trustnode.core.policy import compiled, duration, grammar, words
+from trustnode.core.policy import compiled, duration, grammar, trace, words
 from trustnode.core.policy.odrl import Constraint, Duty, Permission, Policy, Typed
 from trustnode.core.policy.terms import Terms
 from trustnode.errors import error
@@ -135,6 +135,8 @@ def _read_plan(main: Permission, path: str, found: dict[str, Any]) -> str:
             found["group_by"] = values.get("tn:groupBy", ())
             found["measures"] = values["tn:measure"]
             found["min_group"] = int(values["tn:minGroupSize"][0])
+        elif duty.action == "tn:watermark" and "trace" not in found:
+            found["trace"] = trace.to_text(trace.of_values({name: value[0] for name, value in values.items()}))
         else:
             _none(where)
     return price

@@ -175,6 +175,9 @@ OWN: Final[Mapping[str, str]] = {
     "tn:privacyUnit": "person",
     "tn:groupBy": "group_by",
     "tn:measure": "measures",
+    "tn:quantum": "trace",
+    "tn:key": "trace",
+    "tn:markerRows": "trace",
 }
 """Left operands of our profile that no constraint of the standards means, and the key of the terms that writes them."""
 
@@ -183,6 +186,7 @@ OWN_ACTIONS: Final[Mapping[str, str]] = {
     "attribute": "duties",
     "tn:rowFilter": "rows",
     "tn:project": "columns",
+    "tn:watermark": "trace",
 }
 """Actions of our profile that no action of the standards means: ``attribute`` names the source, ``transfer`` holds
 ``sell``, the others carry a constraint that the standards have as a word of its own."""

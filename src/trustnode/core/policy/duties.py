@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
-from trustnode.core.policy import counters, duration, grammar, odrl, rows, words
+from trustnode.core.policy import counters, duration, grammar, odrl, rows, trace, words
 from trustnode.core.policy.odrl import Constraint, Duty, Policy, Timing
 from trustnode.core.policy.premises import check_action, phrase, unknown
 from trustnode.core.policy.terms import Kept
@@ -115,6 +115,9 @@ def _check_values(read: ReadDuty) -> None:
         grammar.parse_measure(text)
     if "tn:minGroupSize" in read.parameters:
         counters.whole(read.parameters["tn:minGroupSize"], read.path)
+    if "tn:quantum" in read.parameters:
+        trace.quantum(read.one("tn:quantum"))
+        trace.rows(read.one("tn:markerRows") or "0")
 
 
 _PER_WORDS: Final = {"once": "once", "month": "per month", "read": "per read", "row": "per row"}
@@ -124,6 +127,7 @@ _KEPT: Final[Mapping[str, Kept]] = {
     "tn:project": "enforced",
     "tn:mask": "enforced",
     "tn:aggregateOnly": "enforced",
+    "tn:watermark": "enforced",
     "delete": "proven",
     "attribute": "promised",
     "tn:policyTransmit": "promised",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from trustnode.core.policy import decompile, grammar, level
+from trustnode.core.policy import decompile, grammar, level, trace
 from trustnode.core.policy.odrl import Policy
 from trustnode.core.policy.purposes import PURPOSES
 from trustnode.core.policy.terms import KEPT, UNKEPT, Kept, Terms
@@ -39,6 +39,10 @@ _HOW: Final[Mapping[str, tuple[str, str]]] = {
     "masks": ("in the plan, one key per contract", "在查询计划中执行, 每份合约一把密钥"),
     "result": ("in the plan; smaller groups do not leave", "在查询计划中执行, 小组不输出"),
     "limits": ("counted before, settled after", "先预留, 后结算"),
+    "trace": (
+        "in the plan; tells whose copy leaked, holds none back",
+        "在查询计划中执行, 可查明泄露的副本, 不能阻止泄露",
+    ),
 }
 """How the enforced keys are kept; the others say it by their value."""
 
@@ -121,7 +125,17 @@ def _result(terms: Terms) -> tuple[str, str]:
     return words, zh
 
 
-_WORDS: Final = {"purposes": _purposes, "who": _who, "masks": _masks, "result": _result}
+def _trace(terms: Terms) -> tuple[str, str]:
+    mark = trace.parse(terms.trace)
+    words = f"each copy is marked: {mark.column} differs by {mark.quantum} in {trace.SHARE} of the rows, by {mark.key}"
+    zh = f"每份副本带标记: 按 {mark.key}, 百分之二的行 {mark.column} 增减 {mark.quantum}"
+    if mark.marker_rows:
+        words += f"; may contain {mark.marker_rows} marker rows, which are false data"
+        zh += f"; 可含 {mark.marker_rows} 行标记数据, 非真实数据"
+    return words, zh
+
+
+_WORDS: Final = {"purposes": _purposes, "who": _who, "masks": _masks, "result": _result, "trace": _trace}
 
 
 _KEEP: Final[Mapping[Kept, tuple[str, str]]] = {

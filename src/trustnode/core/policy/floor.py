@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NoReturn
 
-from trustnode.core.policy import duration, grammar, rows
+from trustnode.core.policy import duration, grammar, rows, trace
 from trustnode.core.policy.purposes import PURPOSES, covered
 from trustnode.core.policy.terms import Terms
 from trustnode.errors import error
@@ -175,6 +175,15 @@ def _duties(offer: Terms, floor: Terms) -> bool:
     return True
 
 
+def _trace(offer: Terms, floor: Terms) -> bool:
+    """The same mark, with no marker row less."""
+    if not offer.trace:
+        return False
+    stated, demanded = trace.parse(offer.trace), trace.parse(floor.trace)
+    is_same = (stated.column, stated.quantum, stated.key) == (demanded.column, demanded.quantum, demanded.key)
+    return is_same and stated.marker_rows >= demanded.marker_rows
+
+
 def _same(key: str) -> Rule:
     return lambda offer, floor: bool(getattr(offer, key) == getattr(floor, key))
 
@@ -200,6 +209,6 @@ _AT_LEAST: Final[Mapping[str, Rule]] = {
     "onward": _onward,
     "derived": _derived,
     "duties": _duties,
-    "trace": _same("trace"),
+    "trace": _trace,
 }
 """Closed over the keys of the terms; a test holds it."""

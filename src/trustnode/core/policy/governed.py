@@ -45,6 +45,19 @@ class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bucket width, digits to round to, number of last characters, or the constant; empty where the method has none."""
 
 
+class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a copy says whose it is: values of a column changed by one quantum, in rows that a key names."""
+
+    column: str
+    """Delivered as it is, but for the marks."""
+    quantum: str
+    """Size of the change, a decimal text above zero."""
+    key: str
+    """Column that names a row."""
+    marker_rows: int = 0
+    """How many rows a copy may hold that the source does not."""
+
+
 class GovernedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table as the consumer may see it; a column in neither list does not exist for the consumer."""
 
@@ -55,6 +68,8 @@ class GovernedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     masks: tuple[Mask, ...] = ()
     rows: Predicate | None = None
     """Rows that exist for the consumer; None: all."""
+    mark: Mark | None = None
+    """How each copy is marked; None: it is not."""
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

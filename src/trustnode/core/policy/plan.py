@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trustnode.core.policy import grammar, rows
+from trustnode.core.policy import grammar, rows, trace
 from trustnode.core.policy.duties import ReadDuty
 from trustnode.core.policy.governed import AggregateRule, Governed, GovernedTable, Mask, Predicate
 from trustnode.core.policy.premises import unknown
@@ -34,6 +34,8 @@ class Plan:
         project = single.get("tn:project")
         self._columns = project.several("tn:column") if project else ()
         self._masks = {read.one("tn:column"): (_mask_text(read), read.path) for read in masks}
+        marking = single.get("tn:watermark")
+        self.mark = trace.of_values({name: marking.one(name) for name in marking.parameters}) if marking else None
         row_filter = single.get("tn:rowFilter")
         self._rows: Predicate | None = rows.parse(row_filter.one("tn:expression")) if row_filter else None
         if len(self._masks) < len(masks) or self._masks.keys() & set(self._columns):
@@ -45,6 +47,8 @@ class Plan:
             raise error("FIELD_MISSING", f"{path}.duty: aggregate goes with tn:aggregateOnly, and only it", field=path)
         if action == "read" and not (self._columns or self._masks):
             raise error("FIELD_MISSING", f"{path}.duty: read needs tn:project or tn:mask", field=path)
+        if self.aggregate and self.mark:
+            raise error("POLICY_CONFLICT", f"{path}.duty: tn:aggregateOnly delivers no rows to mark", field=path)
         if self.aggregate and self._columns:
             raise error("POLICY_CONFLICT", f"{path}.duty: tn:aggregateOnly delivers no columns", field=path)
         keys = self.aggregate.several("tn:groupBy") if self.aggregate else ()
@@ -71,10 +75,12 @@ class Plan:
             if name not in known:
                 unknown("tn:column", f"there is no column {name!r} now")
         masks = tuple(self._mask(known[name], name) for name in self._masks)
-        if self._rows is None:
-            return Governed((GovernedTable(table, clear, masks),), rule)
-        rows.check(self._rows, schema)
-        return Governed((GovernedTable(table, clear, masks, rows.bind(self._rows, attributes)),), rule)
+        if self.mark is not None:
+            trace.check(self.mark, known, frozenset(clear), {mask.column: mask for mask in masks})
+        if self._rows is not None:
+            rows.check(self._rows, schema)
+        bound = rows.bind(self._rows, attributes) if self._rows is not None else None
+        return Governed((GovernedTable(table, clear, masks, bound, self.mark),), rule)
 
     def _mask(self, column: Column, name: str) -> Mask:
         text, _ = self._masks[name]

@@ -85,7 +85,6 @@ OF_AGGREGATES: Final = ("person", "group_by", "measures", "min_group")
 UNKEPT: Final[Mapping[str, str]] = {
     "environment": "no verifier here",
     "noise": "no privacy ledger here",
-    "trace": "no watermark here",
 }
 """Keys without an enforcer in this node, and what is missing."""
 
@@ -108,6 +107,7 @@ KEPT: Final[Mapping[str, Kept]] = {
     "onward": "promised",
     "derived": "promised",
     "duties": "promised",
+    "trace": "enforced",
 }
 """Class of each key that has one; ``keep`` and ``duties`` depend on their value (``grammar``). Closed with UNKEPT."""
 

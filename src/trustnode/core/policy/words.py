@@ -46,6 +46,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "tn:project": _action("use", "duty"),
     "tn:mask": _action("use", "duty"),
     "tn:aggregateOnly": _action("use", "duty"),
+    "tn:watermark": _action("use", "duty"),
 }
 """Closed. ``use`` is never permitted as a whole: beside a prohibition of ``distribute`` it would void the policy."""
 
@@ -162,6 +163,15 @@ FORMS: Final[Mapping[tuple[Place, str], Form]] = {
             "tn:groupBy": Parameter(_ANY),
             "tn:measure": Parameter(_ANY, True),
             "tn:minGroupSize": Parameter(frozenset({"gteq"}), True),
+        },
+    ),
+    ("duty", "tn:watermark"): Form(
+        frozenset({"PARALLEL"}),
+        {
+            "tn:column": Parameter(_EQ, True),
+            "tn:quantum": Parameter(_EQ, True),
+            "tn:key": Parameter(_EQ, True),
+            "tn:markerRows": Parameter(_AT_MOST),
         },
     ),
     ("duty", "compensate"): Form(
