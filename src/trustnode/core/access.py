@@ -6,6 +6,7 @@ delivery (protocol 6.7). Leaves to others: decisions (``policy``), counting and 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -15,11 +16,23 @@ from trustnode.core.catalog import needs
 from trustnode.core.contract import Grade
 from trustnode.core.document import Count, Digest, Required, Salt, Statement, Text, Time, Uuid, canonical
 from trustnode.core.lifecycle import Machine, Row, State
+from trustnode.errors import error
 
 REQUEST_LIFE_S: Final = 300
 MAX_QUERY_BYTES: Final = 20_000
 MAX_UNACKNOWLEDGED: Final = 2048
 """Receipts without a final acknowledgement per grant before new accesses are refused (protocol 6.6)."""
+
+
+MAX_JOINED: Final = 7
+"""Agreements that a request may name beside its first."""
+
+
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An agreement that a request reads under."""
+
+    agreement: Text
+    agreement_sha256: Digest
 
 
 class Resumes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,12 +58,40 @@ class AccessRequest(Statement, tag="access-request", kw_only=True, frozen=True):
     delegation_sha256: Digest | None = None
     resumes: Resumes | None = None
     path: tuple[str, ...] = ()
+    joined: Annotated[tuple[Named, ...], msgspec.Meta(max_length=MAX_JOINED)] = ()
+    """Further agreements whose products one query reads together; each is checked, counted and logged as the first."""
+
+    def __post_init__(self) -> None:
+        """One spelling for one set: each agreement once, those that are joined in the order of their ids."""
+        names = [one.agreement for one in self.joined]
+        if names != sorted({*names} - {self.agreement}):
+            raise error("FIELD_FORMAT", "joined agreements are named once each, in order", field="joined")
+
+    @property
+    def agreements(self) -> tuple[Named, ...]:
+        """All that the request reads under, the first one first."""
+        return (Named(self.agreement, self.agreement_sha256), *self.joined)
+
+    def id_under(self, agreement: str) -> str:
+        """Identifier of the access as it stands under one of them: its own, or one that follows from it."""
+        return self.id if agreement == self.agreement else joined_id(self.id, agreement)
 
     def required(self) -> tuple[Required, ...]:
         """The participant's key (SIGNED, CUSTODY) or the home venue (DELEGATED)."""
         if self.request_proof == "DELEGATED":
             return (Required(self.home, "evidence"),)
         return (Required(self.consumer, "participant"),)
+
+
+def joined_id(access: str, agreement: str) -> str:
+    """Identifier of an access as it stands in the chain of an agreement that was joined.
+
+    Both nodes and every verifier compute the same; it has the form of every identifier of an access.
+    """
+    digest = bytearray(hashlib.sha256(f"{access}/{agreement}".encode()).digest()[:16])
+    digest[6], digest[8] = digest[6] & 0x0F | 0x40, digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,10 +119,20 @@ class Meter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: Count
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an access is under one of its agreements: where it was decided, by which policy, what it costs."""
+
+    agreement: Text
+    agreement_sha256: Digest
+    policy_sha256: Digest
+    decision: DecisionLink
+    cost_fen: Count = 0
+
+
 class Receipt(Statement, tag="receipt", kw_only=True, frozen=True):
     """The providing venue states what it handed over (protocol 3.5)."""
 
-    max_bytes = 4096
+    max_bytes = 8192
 
     access: Uuid
     request_sha256: Digest
@@ -102,6 +153,21 @@ class Receipt(Statement, tag="receipt", kw_only=True, frozen=True):
     started: Time
     ended: Time
     path: tuple[str, ...] = ()
+    joined: Annotated[tuple[Share, ...], msgspec.Meta(max_length=MAX_JOINED)] = ()
+    """The same under each further agreement of the request, in its order."""
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """The access under each of its agreements, the first one first."""
+        first = Share(
+            agreement=self.agreement, agreement_sha256=self.agreement_sha256, policy_sha256=self.policy_sha256,
+            decision=self.decision, cost_fen=self.cost_fen,
+        )  # fmt: skip
+        return (first, *self.joined)
+
+    def under(self, agreement: str) -> Share | None:
+        """The access under one agreement; None for one that it was not read under."""
+        return next((share for share in self.shares if share.agreement == agreement), None)
 
     def required(self) -> tuple[Required, ...]:
         """The providing venue."""

@@ -14,6 +14,7 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
 from trustnode.core.policy.governed import AggregateRule
+from trustnode.engine.joining import NO_PERSON
 from trustnode.engine.source import folded
 from trustnode.errors import error
 
@@ -84,9 +85,8 @@ def _check_measure(node: exp.AggFunc, rule: AggregateRule) -> None:
 
 def _add_minimum(select: exp.Select, alias: str, rule: AggregateRule, person: str) -> None:
     unit = exp.column(exp.to_identifier(person, quoted=True), table=exp.to_identifier(alias, quoted=True))
-    minimum = exp.GTE(
-        this=exp.Count(this=exp.Distinct(expressions=[unit])), expression=exp.Literal.number(rule.min_group)
-    )
+    counted = exp.Star() if rule.person == NO_PERSON else exp.Distinct(expressions=[unit])
+    minimum = exp.GTE(this=exp.Count(this=counted), expression=exp.Literal.number(rule.min_group))
     having = select.args.get("having")
     condition = minimum if having is None else exp.And(this=exp.Paren(this=having.this), expression=minimum)
     select.set("having", exp.Having(this=condition))

@@ -72,11 +72,20 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
     content_digest: bool = True
     """False: frame digests cover header and length of the body only, and the plan says so."""
     limits: RunLimits = RunLimits()
+    joined: tuple[SessionSpec, ...] = ()
+    """Further agreements that the same queries read; nothing is joined to those in turn. Limits are the first one's."""
+
+    @property
+    def parts(self) -> tuple[SessionSpec, ...]:
+        """Every agreement of the session, this one first."""
+        return (self, *self.joined)
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What a warm worker is kept for."""
-        return self.agreement, self.policy_digest, self.data_version
+        """What a warm worker is kept for: a set of agreements, and of each its policy and data."""
+        parts = sorted((part.agreement, part.policy_digest, part.data_version) for part in self.parts)
+        agreements, policies, versions = zip(*parts, strict=True)
+        return " ".join(agreements), " ".join(policies), " ".join(versions)
 
 
 class ClerkSpec(msgspec.Struct, frozen=True):

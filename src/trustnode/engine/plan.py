@@ -22,7 +22,8 @@ from sqlglot.schema import MappingSchema
 
 from trustnode.core.policy.governed import AggregateRule
 from trustnode.core.policy.schema import Schema
-from trustnode.engine import aggregate, shape
+from trustnode.engine import aggregate, joining, shape
+from trustnode.engine.joining import TableName
 from trustnode.engine.message import Parameter
 from trustnode.engine.recheck import Expected, SecondParser
 from trustnode.engine.source import folded, sql_type
@@ -38,11 +39,18 @@ _PRINTED_AS: Final = {exp.LogicalAnd: "BOOL_AND", exp.LogicalOr: "BOOL_OR"}
 class Relation:
     """One table as this session sees it."""
 
-    name: str
+    called: TableName
     columns: Schema
     select: exp.Select
     place: str
     """Table or view in the session's schema."""
+    rule: AggregateRule | None = None
+    """The aggregation rule by which it is read, if there is one."""
+
+    @property
+    def name(self) -> str:
+        """Its name to a person."""
+        return self.called.title
 
     @property
     def names(self) -> dict[str, str]:
@@ -72,26 +80,21 @@ class Planner:
     def __init__(
         self,
         relations: Sequence[Relation],
-        rule: AggregateRule | None,
         second: SecondParser,
         *,
         person: str,
-        schema: str,
     ) -> None:
         """Take the relations of the session.
 
         Args:
             relations: What may be read.
-            rule: The aggregation rule, if the product has one.
             second: Parser of the engine.
             person: Secret name of the privacy unit inside the governed sub-selects.
-            schema: The name of the agreement that may stand before a table.
         """
-        self._relations = {folded(relation.name): relation for relation in relations}
-        self._rule = rule
+        self._relations = {relation.called.key: relation for relation in relations}
+        self._names = tuple(relation.called for relation in relations)
         self._second = second
         self._person = person
-        self._name = schema
         self._schema = MappingSchema(
             {
                 name: {folded(column.name): sql_type(column.type) for column in relation.columns}
@@ -110,7 +113,7 @@ class Planner:
         """
         tree = shape.parse(sql)
         shape.check_depth(tree)
-        shape.unqualify(tree, self._name)
+        joining.resolve(tree, self._names)
         shape.bind(tree, parameters, today)
         shape.check(tree)
         try:
@@ -126,10 +129,12 @@ class Planner:
         tree = self._qualify(tree)
         shape.check(tree, qualified=True)
         references = self._references(tree)
+        joining.check_all_read((reference.relation.called.key for reference in references), self._names)
         used = tuple(sorted(set(_columns_used(references))))
-        if self._rule is not None:
-            for reference in references:
-                aggregate.hold(reference.scope, reference.node.alias_or_name, self._rule, self._person)
+        for reference in references:
+            rule = reference.relation.rule
+            if rule is not None:
+                aggregate.hold(reference.scope, reference.node.alias_or_name, rule, self._person)
         self._restore_titles(tree, titles)
         _make_casts_safe(tree)
         counts = Counter({kind: sum(1 for _ in tree.find_all(kind)) for kind in (exp.Select, exp.Table, exp.Values)})

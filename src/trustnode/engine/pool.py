@@ -140,7 +140,9 @@ class EnginePool:
         Returns:
             How many workers were ended.
         """
-        doomed = [worker for worker in [*self._idle, *self._busy] if worker.key and worker.key[0] == agreement]
+        doomed = [
+            worker for worker in [*self._idle, *self._busy] if worker.key and agreement in worker.key[0].split(" ")
+        ]
         for worker in doomed:
             self._idle.pop(worker, None)
         await asyncio.gather(*(worker.kill(error(reason)) for worker in doomed))

@@ -7,7 +7,7 @@ and everything else is made of allowed nodes (step 8 of governed-sql 5 with 5.1)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import duckdb
@@ -39,8 +39,8 @@ class Expected(NamedTuple):
 class SecondParser:
     """A connection that parses and never runs anything."""
 
-    def __init__(self, schema: str) -> None:
-        self._schema = schema
+    def __init__(self, schemas: Collection[str]) -> None:
+        self._schemas = schemas
         self._subselects: dict[str, Any] = {}
         self._connection = duckdb.connect(
             ":memory:",
@@ -114,10 +114,9 @@ class SecondParser:
         return _below(node, names)
 
     def _place(self, table: Any) -> str | None:
-        """The place a SELECT reads directly, when that is one of the session's schema."""
-        if isinstance(table, dict) and table.get("type") == "BASE_TABLE" and table.get("schema_name") == self._schema:
-            return str(table.get("table_name"))
-        return None
+        """The place a SELECT reads directly, when that is one of the session's schemas."""
+        is_table = isinstance(table, dict) and table.get("type") == "BASE_TABLE"
+        return str(table.get("table_name")) if is_table and table.get("schema_name") in self._schemas else None
 
 
 def _is_values(node: Node) -> bool:

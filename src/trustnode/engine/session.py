@@ -9,9 +9,10 @@ read is fast, and what the policy hides is not in the process. A larger one stay
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -20,11 +21,12 @@ import pyarrow as pa
 from sqlglot import exp
 
 from trustnode.core.identifier import schema_name
-from trustnode.core.policy.governed import GovernedTable
+from trustnode.core.policy.governed import AggregateRule, GovernedTable
 from trustnode.core.policy.schema import Column, columns
 from trustnode.engine import fingerprint
 from trustnode.engine import relation as governing
 from trustnode.engine import source as reading
+from trustnode.engine.joining import TableName, strictest, table_names
 from trustnode.engine.message import Parameter, Plan, RunLimits, SessionSpec
 from trustnode.engine.plan import Planner, Relation, Rewritten
 from trustnode.engine.recheck import SecondParser
@@ -58,15 +60,13 @@ class Session:
         """
         self._spec = spec
         self._token = secrets.token_hex(16)
-        self._schema = f"g{self._token}"
-        self._second = SecondParser(self._schema)
+        self._schemas = tuple(f"g{self._token}{number or ''}" for number in range(len(spec.parts)))
+        self._second = SecondParser(self._schemas)
         self._connection = _connect(spec)
+        self._databases: dict[str, str] = {}
         relations = self._open()
         _lock(self._connection, spec)
-        self._planner = Planner(
-            relations, spec.governed.aggregate, self._second, person=self._person_name,
-            schema=schema_name(spec.agreement),
-        )  # fmt: skip
+        self._planner = Planner(relations, self._second, person=self._person_name)
         self._plans: OrderedDict[tuple[str, str, date], tuple[Rewritten, Plan]] = OrderedDict()
         self._check_relations(relations)
 
@@ -140,58 +140,73 @@ class Session:
         return f"p{self._token}"
 
     def _open(self) -> list[Relation]:
-        connection, spec = self._connection, self._spec
-        with reading.readable():
-            reading.attach(connection, spec.source)
-            readers = reading.readers(connection, spec.source)
-        connection.execute(f'CREATE SCHEMA "{self._schema}"')
-        self._create_hash()
-        self._create_mark()
+        parts = self._spec.parts
+        names = iter(table_names([(schema_name(p.agreement), t.name) for p in parts for t in p.governed.tables]))
+        rules = strictest([part.governed for part in parts])
         return [
-            self._open_table(number, table, readers.get(table.name, ""))
-            for number, table in enumerate(spec.governed.tables)
+            relation
+            for number, (part, rule) in enumerate(zip(parts, rules, strict=True))
+            for relation in self._open_part(number, part, rule, names)
         ]
 
-    def _create_hash(self) -> None:
+    def _open_part(
+        self, number: int, part: SessionSpec, rule: AggregateRule | None, names: Iterator[TableName]
+    ) -> Iterator[Relation]:
+        """Everything of one agreement in a schema of its own: the secrets of its masks and marks, its tables."""
+        connection, schema = self._connection, self._schemas[number]
+        # a file that two products share is opened once: the engine refuses it a second time
+        database = self._databases.setdefault(part.source.location, f"{reading.DATABASE}{number or ''}")
+        with reading.readable():
+            reading.attach(connection, part.source, database)
+            readers = reading.readers(connection, part.source, database)
+        connection.execute(f'CREATE SCHEMA "{schema}"')
+        self._create_hash(part, schema)
+        self._create_mark(part, schema)
+        for count, table in enumerate(part.governed.tables):
+            place = f"t{number}_{count}" if number else f"t{count}"
+            opened = self._open_table(part, schema, place, table, readers.get(table.name, ""))
+            yield dataclasses.replace(opened, called=next(names), rule=rule)
+
+    def _create_hash(self, part: SessionSpec, schema: str) -> None:
         """The keyed hash as a macro: its key stands in no text of a query."""
-        key = self._spec.hash_key
-        masks = [mask for table in self._spec.governed.tables for mask in table.masks]
+        key = part.hash_key
+        masks = [mask for table in part.governed.tables for mask in table.masks]
         if not any(mask.method in governing.KEYED_METHODS for mask in masks):
             return
         if len(key) < MIN_HASH_KEY_BYTES:
             raise error("INTERNAL", "a keyed mask needs a key of this agreement")
         prefix = reading.quoted_text(key.hex())
         self._connection.execute(
-            f'CREATE MACRO "{self._schema}"."{governing.HASH_MACRO}"(v) AS sha256({prefix} || sha256({prefix} || v))'
+            f'CREATE MACRO "{schema}"."{governing.HASH_MACRO}"(v) AS sha256({prefix} || sha256({prefix} || v))'
         )
 
-    def _create_mark(self) -> None:
+    def _create_mark(self, part: SessionSpec, schema: str) -> None:
         """The mark of this copy as a macro: its secrets stand in no text of a query."""
-        if not any(table.mark for table in self._spec.governed.tables):
+        if not any(table.mark for table in part.governed.tables):
             return
-        if self._spec.mark is None:
+        if part.mark is None:
             raise error("INTERNAL", "a marked copy needs the secrets of its agreement")
-        self._connection.execute(fingerprint.macro_sql(self._schema, self._spec.mark))
+        self._connection.execute(fingerprint.macro_sql(schema, part.mark))
 
-    def _open_table(self, number: int, table: GovernedTable, reader: str) -> Relation:
+    def _open_table(self, part: SessionSpec, schema: str, place: str, table: GovernedTable, reader: str) -> Relation:
         if not reader:
             raise unenforceable(f"the source has no table {table.name}", table.name)
-        rule = self._spec.governed.aggregate
+        rule = part.governed.aggregate
         with reading.readable():
             found = columns(reading.describe_reader(self._connection, table.name, reader).columns)
-        place = f"t{number}"
         person = (rule.person, self._person_name) if rule is not None else None
-        select = governing.governed_select(table, found, schema=self._schema, place=place, person=person)
+        select = governing.governed_select(table, found, schema=schema, place=place, person=person)
         needed = governing.needed_columns(table, rule.person if rule else None)
-        self._create_place(place, table, found, sorted(needed), reader)
-        return Relation(table.name, governing.governed_schema(table, found), select, place)
+        self._create_place(part, f'"{schema}"."{place}"', table, found, sorted(needed), reader)
+        called = TableName(schema_name(part.agreement), table.name, reading.folded(table.name))
+        return Relation(called, governing.governed_schema(table, found), select, place)
 
     def _create_place(
-        self, place: str, table: GovernedTable, found: Mapping[str, Column], needed: Sequence[str], reader: str
-    ) -> None:
-        name = f'"{self._schema}"."{place}"'
+        self, part: SessionSpec, name: str, table: GovernedTable, found: Mapping[str, Column],
+        needed: Sequence[str], reader: str,
+    ) -> None:  # fmt: skip
         listed = ", ".join(reading.quoted_name(column) for column in needed)
-        if _loaded_bytes(self._connection, self._spec, reader) > self._spec.limits.load_bytes:
+        if _loaded_bytes(self._connection, part, reader) > self._spec.limits.load_bytes // len(self._spec.parts):
             self._connection.execute(f"CREATE VIEW {name} AS SELECT {listed} FROM {reader}")
             return
         rows = f" WHERE {governing.row_filter(table.rows, found).sql('duckdb', identify=True)}" if table.rows else ""
@@ -226,7 +241,8 @@ def _connect(spec: SessionSpec) -> duckdb.DuckDBPyConnection:
 
 def _lock(connection: duckdb.DuckDBPyConnection, spec: SessionSpec) -> None:
     """No file but those of the source, no setting, from here on."""
-    paths = ", ".join(reading.quoted_text(str(path)) for path in reading.files(spec.source))
+    found = {str(path) for part in spec.parts for path in reading.files(part.source)}
+    paths = ", ".join(map(reading.quoted_text, sorted(found)))
     connection.execute(f"SET allowed_paths = [{paths}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

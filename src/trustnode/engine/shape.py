@@ -20,7 +20,6 @@ from sqlglot.errors import SqlglotError
 
 from trustnode.engine import grammar
 from trustnode.engine.message import Parameter
-from trustnode.engine.source import folded
 from trustnode.errors import TrustnodeError, error
 
 MAX_CHARACTERS: Final = 20_000
@@ -117,23 +116,6 @@ def parse(text: str) -> exp.Query:
         raise invalid("only a SELECT is allowed")
     _place(tree, marks)
     return tree
-
-
-def unqualify(tree: exp.Query, schema: str) -> None:
-    """Take the agreement's own schema off the names that carry it; no other may stand there.
-
-    Raises:
-        TrustnodeError: QUERY_INVALID.
-    """
-    for node in tree.find_all(exp.Table, exp.Column):
-        if node.args.get("db") is None:
-            continue
-        if node.args.get("catalog") is not None:
-            raise invalid(f"{_CLAUSES['catalog']} is not allowed in a query")
-        if folded(node.text("db")) != schema:
-            named = _visible(node.text("db"))
-            raise invalid(f"the schema {named} is not of this agreement; its tables are in {schema}")
-        node.set("db", None)
 
 
 def placeholders(tree: exp.Query) -> list[exp.Placeholder]:
@@ -234,11 +216,11 @@ def _check_class(node: exp.Expr) -> None:
     if name not in grammar.ALLOWED_NODES:
         raise invalid(f"{_typed(node)} is not allowed in a query")
     if isinstance(node, exp.Anonymous) and node.name.lower() not in grammar.ALLOWED_FUNCTIONS:
-        raise invalid(f"the function {_visible(node.name)} is not allowed in a query")
+        raise invalid(f"the function {visible(node.name)} is not allowed in a query")
     if isinstance(node, exp.DataType) and (node.this.name not in grammar.ALLOWED_TYPES or node.args.get("nested")):
         raise invalid("a type in the query is not allowed; cast to a plain number, text, date or time")
     if isinstance(node, exp.Var) and node.name.upper() not in _words_at(node):
-        raise invalid(f"{_visible(node.name)} is not a unit of time")
+        raise invalid(f"{visible(node.name)} is not a unit of time")
     if isinstance(node, exp.Literal) and not node.is_string and not _NUMBER.fullmatch(node.name):
         raise invalid("a number in the query is not understood")
 
@@ -307,5 +289,6 @@ def _typed(node: exp.Expr) -> str:
     return f"the construct {type(node).__name__.lower()}"
 
 
-def _visible(name: str) -> str:
+def visible(name: str) -> str:
+    """A name that somebody typed, as it may be shown."""
     return "".join(mark for mark in name if mark.isprintable())[:64]
