@@ -246,8 +246,8 @@ def test_a_failing_computation_gives_one_sentence_without_values(session, sql):
 
 def test_hidden_rows_and_columns_are_not_in_the_process_of_a_small_product(make_spec):
     session = Session(make_spec(load=True))
-    [(count,)] = session._connection.sql(f'SELECT count(*) FROM "{session._schema}"."t0"').fetchall()
-    columns = session._connection.sql(f'SELECT * FROM "{session._schema}"."t0" LIMIT 0').columns
+    [(count,)] = session._connection.sql(f'SELECT count(*) FROM "{session._schemas[0]}"."t0"').fetchall()
+    columns = session._connection.sql(f'SELECT * FROM "{session._schemas[0]}"."t0" LIMIT 0').columns
     assert 0 < count < ROWS
     assert "secret" not in columns
 
