@@ -6,7 +6,6 @@ Decides: the common fields of what the venue signs. Leaves to others: everything
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import uuid
 from collections import OrderedDict
@@ -210,7 +209,7 @@ class Venue:
 
     def mask_key(self, agreement: str) -> bytes:
         """One key per agreement, so that two consumers cannot join on a masked value (governed-sql 10)."""
-        return hashlib.sha256(self.mask_secret + agreement.encode()).digest()
+        return tracing.hash_key(self.mask_secret, agreement)
 
     def mark(self, product: str, agreement: str) -> tracing.Opening:
         """What is behind the mark of one agreement's copy of a product (privacy 4.1)."""

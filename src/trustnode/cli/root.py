@@ -57,6 +57,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "evidence": Entry("evidence:evidence", "The story of an agreement; its bundle."),
     "verify": Entry("evidence:verify", "Check a bundle; needs no node and no network."),
     "log": Entry("log:log", "The evidence log of the node."),
+    "trace": Entry("trace:trace", "Whose copy a file is that turned up somewhere."),
     # reference
     "why": Entry("reference:why", "Explain a reason code."),
     "words": Entry("reference:words", "The closed words of a kind."),

@@ -31,6 +31,8 @@ _SURE_SHARE: Final = 0.75
 """A bit is seen when so large a share of its votes say the same."""
 _TORN_VOTES: Final = 8
 """From so many votes on, a bit without a clear majority is torn, and not just rarely seen."""
+_USUAL_VOTES: Final = 5
+"""Where most bits have so many votes, one with next to none was removed."""
 _TORN_SHARE: Final = 4
 """A bit with less than this part of the votes that others have was removed."""
 
@@ -66,6 +68,11 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
         for part in (self.secret.key, self.secret.codeword, self.secret.seed):
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()
+
+
+def hash_key(home_secret: bytes, agreement: str) -> bytes:
+    """The key of masks that hash: one per agreement, so that two consumers cannot join on a value (governed-sql 10)."""
+    return hashlib.sha256(home_secret + agreement.encode()).digest()
 
 
 def opening(home_secret: bytes, product: str, agreement: str) -> Opening:
@@ -113,7 +120,7 @@ def observed(votes: Sequence[Votes]) -> tuple[Bit, ...]:
 
 
 def _bit(vote: Votes, usual: int) -> Bit:
-    if usual >= _TORN_VOTES and vote.all * _TORN_SHARE < usual:
+    if usual >= _USUAL_VOTES and vote.all * _TORN_SHARE < usual:
         return "torn"
     if vote.all and max(vote) >= _SURE_SHARE * vote.all:
         return 1 if vote.ones > vote.zeros else 0
@@ -155,9 +162,15 @@ class Pair(NamedTuple):
         return self.chance <= MAX_CHANCE
 
 
-def suspects(bits: Sequence[Bit], openings: Sequence[Opening]) -> tuple[Suspect, ...]:
-    """Every recipient, the most suspicious first."""
-    found = [_suspect(bits, one, len(openings)) for one in openings]
+def suspects(bits: Sequence[Bit], openings: Sequence[Opening], *, recipients: int = 0) -> tuple[Suspect, ...]:
+    """Every recipient, the most suspicious first.
+
+    Args:
+        bits: From ``observed``.
+        openings: Recipients whose copies are marked in the rows that were counted.
+        recipients: How many there are in all, where others are counted apart.
+    """
+    found = [_suspect(bits, one, max(recipients, len(openings))) for one in openings]
     return tuple(sorted(found, key=lambda one: (one.chance, one.agreement)))
 
 
@@ -167,7 +180,7 @@ def _suspect(bits: Sequence[Bit], one: Opening, recipients: int) -> Suspect:
     return Suspect(one.agreement, len(clear), agreeing, min(1.0, recipients * chance(len(clear), agreeing)))
 
 
-def pairs(bits: Sequence[Bit], openings: Sequence[Opening]) -> tuple[Pair, ...]:
+def pairs(bits: Sequence[Bit], openings: Sequence[Opening], *, recipients: int = 0) -> tuple[Pair, ...]:
     """Any two who may have merged their copies: they agree in what is clear and differ in what is torn.
 
     Whoever of the two is innocent has a codeword that nothing in the file depends on: each of its bits fits with one
@@ -176,7 +189,7 @@ def pairs(bits: Sequence[Bit], openings: Sequence[Opening]) -> tuple[Pair, ...]:
     torn = sum(bit == "torn" for bit in bits)
     if not torn:
         return ()
-    number = comb(len(openings), 2)
+    number = comb(max(recipients, len(openings)), 2)
     found = (_pair(bits, one, other, number) for one, other in combinations(openings, 2))
     return tuple(sorted((pair for pair in found if pair.is_accused), key=lambda pair: pair.chance))
 

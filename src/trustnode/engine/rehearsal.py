@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from trustnode.core import tracing
 from trustnode.core.policy.governed import Governed
 from trustnode.engine.message import SessionSpec
 from trustnode.engine.session import Session
@@ -24,6 +25,7 @@ def plan(source: Source, governed: Governed, sql: str) -> None:
         TrustnodeError: Why the node would refuse it.
     """
     spec = SessionSpec(
-        agreement="example", policy_digest="", data_version="", source=source, governed=governed, hash_key=_NO_SECRET
-    )
+        agreement="example", policy_digest="", data_version="", source=source, governed=governed, hash_key=_NO_SECRET,
+        mark=tracing.opening(_NO_SECRET, "example", "example").secret,
+    )  # fmt: skip
     Session(spec).plan(sql, ())
