@@ -5,16 +5,17 @@ import re
 
 from architecture.contract import CHECKOUT
 
-ROW = re.compile(r"\| ([LIPDX]\d+[a-z]?) \| ")
+ROW = re.compile(r"\| ([LIPDQX]\d+[a-z]?) \| ")
 LETTERS = {
     "L": {3: "abcde", 4: "abcd", 5: "abcd", 6: "abcdef", 7: "abcdefghijklm", 8: "abcd", 10: "abc", 15: "ab", 19: "ab"},
     "I": {1: "ab", 2: "abcdef", 3: "abc", 4: "abc", 5: "abcdefgh", 6: "abc"},
     "P": {1: "abc", 2: "abc", 3: "abcd", 6: "abc", 7: "abcd"},
     "D": {1: "abcdefghi", 2: "abcdef", 3: "abc", 4: "abc"},
+    "Q": {1: "abcdefghijkl", 3: "abc", 4: "ab", 5: "abc"},
     "X": {},
 }
 """Section -> number -> letters; a number that is not named here is one row without a letter."""
-LAST = {"L": 23, "I": 16, "P": 11, "D": 7, "X": 12}
+LAST = {"L": 23, "I": 16, "P": 11, "D": 7, "Q": 7, "X": 12}
 WORDS = ("not built: ", "not yet")
 
 

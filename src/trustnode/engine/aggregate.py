@@ -7,7 +7,7 @@ only what such a level delivers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NoReturn
 
 from sqlglot import exp
@@ -18,7 +18,14 @@ from trustnode.engine.joining import NO_PERSON
 from trustnode.engine.source import folded
 from trustnode.errors import error
 
-_FUNCTIONS: Final = {exp.Count: "count", exp.Sum: "sum", exp.Avg: "avg", exp.Stddev: "stddev", exp.StddevSamp: "stddev"}
+FUNCTIONS: Final[Mapping[type[exp.Expr], str]] = {
+    exp.Count: "count",
+    exp.Sum: "sum",
+    exp.Avg: "avg",
+    exp.Stddev: "stddev",
+    exp.StddevSamp: "stddev",
+}
+"""Aggregates that may be agreed; MIN and MAX are one person's value each."""
 _REFUSED: Final = (
     *(exp.Window, exp.Filter, exp.Query, exp.Distinct, exp.Star, exp.WithinGroup, exp.Anonymous),
     *(exp.Rollup, exp.Cube, exp.GroupingSets),
@@ -47,7 +54,9 @@ def hold(scope: Scope, alias: str, rule: AggregateRule, person: str) -> None:
     if group is not None and any(group.args.get(key) for key in _GROUP_ARGUMENTS):
         _deny(rule, "name the columns to group by")
     _check_leaves(select, rule)
-    _add_minimum(select, alias, rule, person)
+    unit = exp.column(exp.to_identifier(person, quoted=True), table=exp.to_identifier(alias, quoted=True))
+    counted = exp.Star() if rule.person == NO_PERSON else exp.Distinct(expressions=[unit])
+    add_minimum(select, exp.Count(this=counted), rule.min_group)
 
 
 def _check_leaves(select: exp.Select, rule: AggregateRule) -> None:
@@ -70,7 +79,7 @@ def _outside_measures(node: exp.Expr, rule: AggregateRule) -> Iterator[exp.Expr]
 
 
 def _check_measure(node: exp.AggFunc, rule: AggregateRule) -> None:
-    function = _FUNCTIONS.get(type(node))
+    function = FUNCTIONS.get(type(node))
     agreed = {folded(measure.column) for measure in rule.measures if measure.function == function}
     argument = node.this
     if isinstance(node, exp.Count) and (argument is None or isinstance(argument, exp.Star)):
@@ -83,10 +92,9 @@ def _check_measure(node: exp.AggFunc, rule: AggregateRule) -> None:
         _deny(rule, "this measure was not agreed")
 
 
-def _add_minimum(select: exp.Select, alias: str, rule: AggregateRule, person: str) -> None:
-    unit = exp.column(exp.to_identifier(person, quoted=True), table=exp.to_identifier(alias, quoted=True))
-    counted = exp.Star() if rule.person == NO_PERSON else exp.Distinct(expressions=[unit])
-    minimum = exp.GTE(this=exp.Count(this=counted), expression=exp.Literal.number(rule.min_group))
+def add_minimum(select: exp.Select, counted: exp.Count, least: int) -> None:
+    """Let a group leave only where ``counted`` is at least ``least``."""
+    minimum = exp.GTE(this=counted, expression=exp.Literal.number(least))
     having = select.args.get("having")
     condition = minimum if having is None else exp.And(this=exp.Paren(this=having.this), expression=minimum)
     select.set("having", exp.Having(this=condition))

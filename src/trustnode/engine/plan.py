@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, NamedTuple
 
@@ -20,10 +20,11 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
-from trustnode.core.policy.governed import AggregateRule
+from trustnode.core.policy.governed import AggregateRule, Use
 from trustnode.core.policy.schema import Schema
-from trustnode.engine import aggregate, joining, shape
-from trustnode.engine.joining import TableName
+from trustnode.engine import aggregate, joining, lineage, shape
+from trustnode.engine.joining import NO_PERSON, TableName
+from trustnode.engine.lineage import ReadTable, Ruled
 from trustnode.engine.message import Parameter
 from trustnode.engine.recheck import Expected, SecondParser
 from trustnode.engine.source import folded, sql_type
@@ -46,6 +47,10 @@ class Relation:
     """Table or view in the session's schema."""
     rule: AggregateRule | None = None
     """The aggregation rule by which it is read, if there is one."""
+    uses: tuple[Use, ...] = ()
+    """What single columns may be used for."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Column that groups are counted by -> its secret name in the sub-select."""
 
     @property
     def name(self) -> str:
@@ -56,6 +61,12 @@ class Relation:
     def names(self) -> dict[str, str]:
         """Resolved (lower-case) name -> name as declared."""
         return {folded(column.name): column.name for column in self.columns}
+
+    def read_table(self) -> ReadTable:
+        """What lineage must know of it."""
+        key = self.called.key
+        rules = {folded(use.column): Ruled(key, folded(use.column), use.column, use) for use in self.uses}
+        return ReadTable(key, rules, frozenset(self.names), self.units)
 
 
 class Rewritten(NamedTuple):
@@ -81,27 +92,27 @@ class Planner:
         self,
         relations: Sequence[Relation],
         second: SecondParser,
-        *,
-        person: str,
     ) -> None:
         """Take the relations of the session.
 
         Args:
             relations: What may be read.
             second: Parser of the engine.
-            person: Secret name of the privacy unit inside the governed sub-selects.
         """
         self._relations = {relation.called.key: relation for relation in relations}
         self._names = tuple(relation.called for relation in relations)
         self._second = second
-        self._person = person
+        self._ruled = {name: relation.read_table() for name, relation in self._relations.items()}
+        self._has_rules = any(table.rules for table in self._ruled.values())
         self._schema = MappingSchema(
             {
                 name: {folded(column.name): sql_type(column.type) for column in relation.columns}
                 for name, relation in self._relations.items()
             },
+            visible={name: [column for column in table.columns if column not in table.rules]
+                     for name, table in self._ruled.items()},
             dialect=shape.DIALECT,
-        )
+        )  # fmt: skip
         for relation in relations:
             second.learn(relation.place, _text(relation.select.copy()))
 
@@ -131,10 +142,12 @@ class Planner:
         references = self._references(tree)
         joining.check_all_read((reference.relation.called.key for reference in references), self._names)
         used = tuple(sorted(set(_columns_used(references))))
-        for reference in references:
-            rule = reference.relation.rule
-            if rule is not None:
-                aggregate.hold(reference.scope, reference.node.alias_or_name, rule, self._person)
+        if self._has_rules:
+            lineage.hold(tree, _scopes(tree), lambda node: self._ruled[node.name])
+        for scope, node, relation in references:
+            if relation.rule is not None:
+                person = relation.units.get(relation.rule.person, NO_PERSON)
+                aggregate.hold(scope, node.alias_or_name, relation.rule, person)
         self._restore_titles(tree, titles)
         _make_casts_safe(tree)
         counts = Counter({kind: sum(1 for _ in tree.find_all(kind)) for kind in (exp.Select, exp.Table, exp.Values)})

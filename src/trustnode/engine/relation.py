@@ -88,10 +88,15 @@ def governed_schema(table: GovernedTable, source: Mapping[str, Column]) -> Schem
     return found
 
 
+def counted_units(table: GovernedTable, person: str | None) -> tuple[str, ...]:
+    """Columns of the source whose distinct values a group is counted by; they are delivered under secret names only."""
+    return tuple(dict.fromkeys(filter(None, (person, *(use.unit for use in table.uses)))))
+
+
 def needed_columns(table: GovernedTable, person: str | None) -> set[str]:
     """Columns of the source that the governed relation reads; no other is needed in the process."""
     rows = _filter_columns(table.rows) if table.rows is not None else set()
-    return {*table.columns, *(mask.column for mask in table.masks), *rows, *([person] if person else [])}
+    return {*table.columns, *(mask.column for mask in table.masks), *rows, *counted_units(table, person)}
 
 
 def row_filter(predicate: Predicate, source: Mapping[str, Column]) -> exp.Expr:
@@ -110,7 +115,7 @@ def row_filter(predicate: Predicate, source: Mapping[str, Column]) -> exp.Expr:
 
 
 def governed_select(
-    table: GovernedTable, source: Mapping[str, Column], *, schema: str, place: str, person: tuple[str, str] | None
+    table: GovernedTable, source: Mapping[str, Column], *, schema: str, place: str, units: Mapping[str, str]
 ) -> exp.Select:
     """Build the sub-select; its columns have lower-case names, as every resolved reference has.
 
@@ -119,12 +124,11 @@ def governed_select(
         source: Columns of the source by name.
         schema: Random schema of the session.
         place: Table or view in it that holds the source's rows.
-        person: Column that holds the privacy unit and the secret name under which the plan counts it.
+        units: Columns that are counted, and the secret name under which the plan counts each.
     """
     items = [_alias(_delivered(table, name, source, schema), folded(name)) for name in table.columns]
     items += [_alias(_masked(mask, source, schema), folded(mask.column)) for mask in table.masks]
-    if person is not None:
-        items.append(_alias(_raw(_column(source, person[0]).name), person[1]))
+    items += [_alias(_raw(_column(source, name).name), secret) for name, secret in units.items()]
     origin = exp.Table(this=_name(place), db=_name(schema))
     select = exp.Select(expressions=items, from_=exp.From(this=origin))
     return select if table.rows is None else select.where(row_filter(table.rows, source), copy=False)

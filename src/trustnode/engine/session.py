@@ -66,7 +66,7 @@ class Session:
         self._databases: dict[str, str] = {}
         relations = self._open()
         _lock(self._connection, spec)
-        self._planner = Planner(relations, self._second, person=self._person_name)
+        self._planner = Planner(relations, self._second)
         self._plans: OrderedDict[tuple[str, str, date], tuple[Rewritten, Plan]] = OrderedDict()
         self._check_relations(relations)
 
@@ -135,10 +135,6 @@ class Session:
             self._plans.popitem(last=False)
         return rewritten, plan, relation
 
-    @property
-    def _person_name(self) -> str:
-        return f"p{self._token}"
-
     def _open(self) -> list[Relation]:
         parts = self._spec.parts
         names = iter(table_names([(schema_name(p.agreement), t.name) for p in parts for t in p.governed.tables]))
@@ -194,12 +190,14 @@ class Session:
         rule = part.governed.aggregate
         with reading.readable():
             found = columns(reading.describe_reader(self._connection, table.name, reader).columns)
-        person = (rule.person, self._person_name) if rule is not None else None
-        select = governing.governed_select(table, found, schema=schema, place=place, person=person)
-        needed = governing.needed_columns(table, rule.person if rule else None)
+        person = rule.person if rule else None
+        units = {name: f"p{self._token}n{n}" for n, name in enumerate(governing.counted_units(table, person))}
+        select = governing.governed_select(table, found, schema=schema, place=place, units=units)
+        needed = governing.needed_columns(table, person)
         self._create_place(part, f'"{schema}"."{place}"', table, found, sorted(needed), reader)
         called = TableName(schema_name(part.agreement), table.name, reading.folded(table.name))
-        return Relation(called, governing.governed_schema(table, found), select, place)
+        shown = governing.governed_schema(table, found)
+        return Relation(called, shown, select, place, uses=table.uses, units=units)
 
     def _create_place(
         self, part: SessionSpec, name: str, table: GovernedTable, found: Mapping[str, Column],

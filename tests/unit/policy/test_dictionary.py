@@ -18,6 +18,7 @@ VALUES = {
     "tn:column": "state",
     "tn:expression": "state = 'NJ'",
     "tn:method": "hash",
+    "tn:useKind": "filter",
     "tn:privacyUnit": "id",
     "tn:measure": "count",
     "tn:minGroupSize": "20",

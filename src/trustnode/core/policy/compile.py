@@ -14,19 +14,17 @@ from datetime import datetime, timezone
 from typing import Final
 
 from trustnode import vocabulary
-from trustnode.core.policy import conflict, duration, grammar, odrl, rows, trace
+from trustnode.core.policy import conflict, duration, grammar, odrl, rows, trace, uses
 from trustnode.core.policy import level as levels
 from trustnode.core.policy import terms as terms_module
-from trustnode.core.policy.governed import Mask, Measure
+from trustnode.core.policy.governed import Mask, Measure, Use
 from trustnode.core.policy.odrl import Constraint, Duty, Permission, Policy, Prohibition
 from trustnode.core.policy.purposes import PURPOSES, covered
 from trustnode.core.policy.schema import NUMBERS, Column, Schema, columns
 from trustnode.core.policy.terms import Terms
+from trustnode.core.policy.uses import MIN_GROUP_FLOOR
 from trustnode.core.policy.words import COUNTERS, WINDOWS, Window
 from trustnode.errors import TrustnodeError, error
-
-MIN_GROUP_FLOOR: Final = 2
-"""A group of one is a person."""
 
 _UNIT_ORDER: Final = ("count", "rows", "bytes", "running")
 _WINDOW_UNIT: Final[Mapping[Window, str]] = {window: unit for unit, window in WINDOWS.items()}
@@ -283,7 +281,8 @@ def _parallel(action: str, *constraint: Constraint) -> Duty:
 
 def _plan(terms: Terms, schema: Schema) -> tuple[Duty, ...]:
     shape = _aggregate(terms, schema) if terms.result else _project(terms, schema)
-    return (*_row_filter(terms, schema), *shape, *_masks(terms, schema), *_watermark(terms, schema, shape))
+    held = (*_masks(terms, schema), *_uses(terms, schema))
+    return (*_row_filter(terms, schema), *shape, *held, *_watermark(terms, schema, shape))
 
 
 def _row_filter(terms: Terms, schema: Schema) -> tuple[Duty, ...]:
@@ -346,6 +345,19 @@ def _watermark(terms: Terms, schema: Schema, shape: tuple[Duty, ...]) -> tuple[D
             *rows_besides,
         ),
     )
+
+
+def _uses(terms: Terms, schema: Schema) -> tuple[Duty, ...]:
+    names = _in_schema_order("uses", terms.uses, schema)
+    return tuple(_use(use) for use in uses.of_terms(terms, names, schema))
+
+
+def _use(use: Use) -> Duty:
+    column = _atom("tn:column", "eq", use.column)
+    if use.kind != "aggregate":
+        return _parallel("tn:columnUse", column, _atom("tn:useKind", "eq", use.kind))
+    unit = (_atom("tn:privacyUnit", "eq", use.unit),) if use.unit else ()
+    return _parallel("tn:aggregateColumn", column, _atom("tn:minGroupSize", "gteq", str(use.min_group)), *unit)
 
 
 def _aggregate(terms: Terms, schema: Schema) -> tuple[Duty, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from trustnode.core.policy import compiled, duration, grammar, trace, words
+from trustnode.core.policy import compiled, duration, grammar, trace, uses, words
 from trustnode.core.policy.odrl import Constraint, Duty, Permission, Policy, Typed
 from trustnode.core.policy.terms import Terms
 from trustnode.errors import error
@@ -130,6 +130,8 @@ def _read_plan(main: Permission, path: str, found: dict[str, Any]) -> str:
             parameter = values.get("tn:parameter", ("",))[0]
             text = f"{values['tn:method'][0]} {parameter}".rstrip()
             found.setdefault("masks", {})[values["tn:column"][0]] = text
+        elif duty.action in ("tn:columnUse", "tn:aggregateColumn"):
+            found.setdefault("uses", {})[values["tn:column"][0]] = uses.use_text(uses.of_duty(values))
         elif duty.action == "tn:aggregateOnly" and "person" not in found:
             found["person"] = values["tn:privacyUnit"][0]
             found["group_by"] = values.get("tn:groupBy", ())

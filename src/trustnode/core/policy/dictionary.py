@@ -172,6 +172,7 @@ OWN: Final[Mapping[str, str]] = {
     "event": "duties",
     "tn:method": "masks",
     "tn:parameter": "masks",
+    "tn:useKind": "uses",
     "tn:privacyUnit": "person",
     "tn:groupBy": "group_by",
     "tn:measure": "measures",
@@ -187,6 +188,8 @@ OWN_ACTIONS: Final[Mapping[str, str]] = {
     "tn:rowFilter": "rows",
     "tn:project": "columns",
     "tn:watermark": "trace",
+    "tn:columnUse": "uses",
+    "tn:aggregateColumn": "uses",
 }
 """Actions of our profile that no action of the standards means: ``attribute`` names the source, ``transfer`` holds
 ``sell``, the others carry a constraint that the standards have as a word of its own."""

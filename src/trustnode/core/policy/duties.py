@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from trustnode.core.policy import counters, duration, grammar, odrl, rows, trace, words
+from trustnode.core.policy.governed import USES
 from trustnode.core.policy.odrl import Constraint, Duty, Policy, Timing
 from trustnode.core.policy.premises import check_action, phrase, unknown
 from trustnode.core.policy.terms import Kept
@@ -87,6 +88,7 @@ def _check_parameter(constraint: Constraint, path: str, form: words.Form, found:
 
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "tn:method": frozenset(grammar.MASKS),
+    "tn:useKind": frozenset(USES) - {"aggregate"},
     "tn:per": frozenset({"once", "month", "read", "row"}),
     "event": words.EVENTS,
     "tn:dataState": words.DATA_STATES,
@@ -126,6 +128,8 @@ _KEPT: Final[Mapping[str, Kept]] = {
     "tn:rowFilter": "enforced",
     "tn:project": "enforced",
     "tn:mask": "enforced",
+    "tn:columnUse": "enforced",
+    "tn:aggregateColumn": "enforced",
     "tn:aggregateOnly": "enforced",
     "tn:watermark": "enforced",
     "delete": "proven",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from trustnode.core.policy import decompile, grammar, level, trace
+from trustnode.core.policy import decompile, grammar, level, trace, uses
 from trustnode.core.policy.odrl import Policy
 from trustnode.core.policy.purposes import PURPOSES
 from trustnode.core.policy.terms import KEPT, UNKEPT, Kept, Terms
@@ -37,6 +37,7 @@ _HOW: Final[Mapping[str, tuple[str, str]]] = {
     "rows": ("in the plan", "在查询计划中执行"),
     "columns": ("in the plan; a column not named is not delivered", "在查询计划中执行, 未列出的字段不交付"),
     "masks": ("in the plan, one key per contract", "在查询计划中执行, 每份合约一把密钥"),
+    "uses": ("in the plan; another use is refused", "在查询计划中执行, 其他用法一律拒绝"),
     "result": ("in the plan; smaller groups do not leave", "在查询计划中执行, 小组不输出"),
     "limits": ("counted before, settled after", "先预留, 后结算"),
     "trace": (
@@ -118,6 +119,11 @@ def _masks(terms: Terms) -> tuple[str, str]:
     return said, said
 
 
+def _uses(terms: Terms) -> tuple[str, str]:
+    said = [(name, *uses.use_words(uses.read_use(name, text))) for name, text in sorted(terms.uses.items())]
+    return "; ".join(f"{name}: {en}" for name, en, _ in said), "; ".join(f"{name}: {zh}" for name, _, zh in said)
+
+
 def _result(terms: Terms) -> tuple[str, str]:
     measures, keys = ", ".join(terms.measures), ", ".join(terms.group_by)
     words = f"aggregates only: {measures}" + (f" by {keys}" if keys else "") + f"; groups of {terms.min_group} or more"
@@ -135,7 +141,14 @@ def _trace(terms: Terms) -> tuple[str, str]:
     return words, zh
 
 
-_WORDS: Final = {"purposes": _purposes, "who": _who, "masks": _masks, "result": _result, "trace": _trace}
+_WORDS: Final = {
+    "purposes": _purposes,
+    "who": _who,
+    "masks": _masks,
+    "uses": _uses,
+    "result": _result,
+    "trace": _trace,
+}
 
 
 _KEEP: Final[Mapping[Kept, tuple[str, str]]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NoReturn
 
-from trustnode.core.policy import duration, grammar, rows, trace
+from trustnode.core.policy import duration, grammar, rows, trace, uses
 from trustnode.core.policy.purposes import PURPOSES, covered
 from trustnode.core.policy.terms import Terms
 from trustnode.errors import error
@@ -129,6 +129,18 @@ def _masks(offer: Terms, floor: Terms) -> bool:
     return True
 
 
+def _uses(offer: Terms, floor: Terms) -> bool:
+    """A column the floor restricts is not delivered, or blank, or restricted at least as much."""
+    clear = _in_clear(offer)
+    for column, demanded in floor.uses.items():
+        stated = offer.uses.get(column, "")
+        delivered = column in clear or offer.columns == "all" or column in offer.masks
+        measured = column in {grammar.parse_measure(text).column for text in offer.measures}
+        if delivered and (measured or not uses.is_as_strict(stated, demanded)) and offer.masks.get(column) != "null":
+            return False
+    return True
+
+
 def _person(offer: Terms, floor: Terms) -> bool:
     return offer.person == floor.person
 
@@ -198,6 +210,7 @@ _AT_LEAST: Final[Mapping[str, Rule]] = {
     "rows": _rows,
     "columns": _columns,
     "masks": _masks,
+    "uses": _uses,
     "person": _person,
     "group_by": _subset("group_by"),
     "measures": _subset("measures"),

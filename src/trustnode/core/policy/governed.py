@@ -6,7 +6,7 @@ policy becomes one (``compiler``) and how SQL is rewritten onto it (``engine.pla
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -58,6 +58,23 @@ class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many rows a copy may hold that the source does not."""
 
 
+UseKind = Literal["filter", "join", "aggregate"]
+USES: Final[tuple[UseKind, ...]] = get_args(UseKind)
+
+
+class Use(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one delivered column may be used for; a column without one may be used for everything."""
+
+    column: str
+    kind: UseKind
+    """``filter``: in conditions only; ``join``: as a key of a join only; ``aggregate``: as the bare argument of COUNT,
+    SUM, AVG and STDDEV only."""
+    min_group: int = 0
+    """Of ``aggregate``: the fewest that a group must hold."""
+    unit: str = ""
+    """Of ``aggregate``: the column whose distinct values are counted, delivered or not; empty: rows."""
+
+
 class GovernedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table as the consumer may see it; a column in neither list does not exist for the consumer."""
 
@@ -70,6 +87,8 @@ class GovernedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows that exist for the consumer; None: all."""
     mark: Mark | None = None
     """How each copy is marked; None: it is not."""
+    uses: tuple[Use, ...] = ()
+    """Rules on columns of the two lists."""
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

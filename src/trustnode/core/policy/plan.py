@@ -6,14 +6,18 @@ rewriting SQL onto them (``engine.plan``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Final
 
 from trustnode.core.policy import grammar, rows, trace
 from trustnode.core.policy.duties import ReadDuty
-from trustnode.core.policy.governed import AggregateRule, Governed, GovernedTable, Mask, Predicate
+from trustnode.core.policy.governed import AggregateRule, Governed, GovernedTable, Mask, Predicate, Use
 from trustnode.core.policy.premises import unknown
 from trustnode.core.policy.schema import Column, Schema, columns
+from trustnode.core.policy.uses import of_duty, parse_use, use_text
 from trustnode.errors import error
+
+_USES: Final = ("tn:columnUse", "tn:aggregateColumn")
 
 
 class Plan:
@@ -28,7 +32,8 @@ class Plan:
         """
         single = {read.duty.action: read for read in duties}
         masks = [read for read in duties if read.duty.action == "tn:mask"]
-        if len(duties) - len(masks) > len(set(single) - {"tn:mask"}):
+        ruled = [read for read in duties if read.duty.action in _USES]
+        if len(duties) - len(masks) - len(ruled) > len(set(single) - {"tn:mask", *_USES}):
             raise error("POLICY_CONFLICT", f"{path}.duty: a duty stands twice", field=path)
         self.aggregate = single.get("tn:aggregateOnly")
         project = single.get("tn:project")
@@ -36,8 +41,11 @@ class Plan:
         self._masks = {read.one("tn:column"): (_mask_text(read), read.path) for read in masks}
         marking = single.get("tn:watermark")
         self.mark = trace.of_values({name: marking.one(name) for name in marking.parameters}) if marking else None
+        self._uses = {read.one("tn:column"): read for read in ruled}
         row_filter = single.get("tn:rowFilter")
         self._rows: Predicate | None = rows.parse(row_filter.one("tn:expression")) if row_filter else None
+        if len(self._uses) < len(ruled):
+            raise error("POLICY_CONFLICT", f"{path}.duty: a column has two uses", field=path)
         if len(self._masks) < len(masks) or self._masks.keys() & set(self._columns):
             raise error("POLICY_CONFLICT", f"{path}.duty: a column is delivered in two ways", field=path)
         self._demand_shape(action, path)
@@ -75,12 +83,20 @@ class Plan:
             if name not in known:
                 unknown("tn:column", f"there is no column {name!r} now")
         masks = tuple(self._mask(known[name], name) for name in self._masks)
+        held = tuple(self._use(name, known, {*clear, *self._masks}) for name in self._uses)
         if self.mark is not None:
             trace.check(self.mark, known, frozenset(clear), {mask.column: mask for mask in masks})
         if self._rows is not None:
             rows.check(self._rows, schema)
         bound = rows.bind(self._rows, attributes) if self._rows is not None else None
-        return Governed((GovernedTable(table, clear, masks, bound, self.mark),), rule)
+        return Governed((GovernedTable(table, clear, masks, bound, self.mark, held),), rule)
+
+    def _use(self, name: str, known: Mapping[str, Column], delivered: Collection[str]) -> Use:
+        if name not in delivered or (self.aggregate and name not in self.aggregate.several("tn:groupBy")):
+            unknown("tn:column", f"the column {name!r} has a use and is not delivered")
+        read = self._uses[name]
+        use = of_duty({parameter: read.several(parameter) for parameter in read.parameters})
+        return parse_use(known[name], use_text(use), known)
 
     def _mask(self, column: Column, name: str) -> Mask:
         text, _ = self._masks[name]

@@ -53,6 +53,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rows: Annotated[str, msgspec.Meta(max_length=4096)] = ""
     columns: Choice = ()
     masks: dict[str, Short] = {}
+    uses: dict[str, Short] = {}
+    """Delivered columns that may not be used for everything: ``filter``, ``join`` or ``aggregate N``."""
     person: Short = ""
     """Privacy unit of aggregates: the column whose distinct values a group must hold enough of."""
     group_by: List = ()
@@ -98,6 +100,7 @@ KEPT: Final[Mapping[str, Kept]] = {
     "rows": "enforced",
     "columns": "enforced",
     "masks": "enforced",
+    "uses": "enforced",
     "person": "enforced",
     "group_by": "enforced",
     "measures": "enforced",

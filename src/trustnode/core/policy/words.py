@@ -45,6 +45,8 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "tn:rowFilter": _action("use", "duty"),
     "tn:project": _action("use", "duty"),
     "tn:mask": _action("use", "duty"),
+    "tn:columnUse": _action("use", "duty"),
+    "tn:aggregateColumn": _action("use", "duty"),
     "tn:aggregateOnly": _action("use", "duty"),
     "tn:watermark": _action("use", "duty"),
 }
@@ -154,6 +156,21 @@ FORMS: Final[Mapping[tuple[Place, str], Form]] = {
             "tn:column": Parameter(_EQ, True),
             "tn:method": Parameter(_EQ, True),
             "tn:parameter": Parameter(_EQ),
+        },
+    ),
+    ("duty", "tn:columnUse"): Form(
+        frozenset({"PARALLEL"}),
+        {
+            "tn:column": Parameter(_EQ, True),
+            "tn:useKind": Parameter(_EQ, True),
+        },
+    ),
+    ("duty", "tn:aggregateColumn"): Form(
+        frozenset({"PARALLEL"}),
+        {
+            "tn:column": Parameter(_EQ, True),
+            "tn:minGroupSize": Parameter(frozenset({"gteq"}), True),
+            "tn:privacyUnit": Parameter(_EQ),
         },
     ),
     ("duty", "tn:aggregateOnly"): Form(
