@@ -344,7 +344,7 @@ def test_every_form_of_a_period(period):
     assert to_terms(compiled_offer("scoring", period=period, keep="unlimited"))[0].period == period
 
 
-WHO = [f"role:{word}" for word in ROLES] + [f"assurance:{word}" for word in ASSURANCE]
+WHO = [f"role:{word}" for word in sorted(ROLES)] + [f"assurance:{word}" for word in ASSURANCE]
 
 
 @pytest.mark.parametrize("who", [*WHO, "participant:spiffe://x/p", "venue:zj.example", "space:steel"])
