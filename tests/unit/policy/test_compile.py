@@ -486,7 +486,7 @@ def test_no_beats_yes_and_a_purpose_that_is_wholly_forbidden_is_refused(purposes
                     p.permission[0],
                     constraint=(
                         *p.permission[0].constraint,
-                        Constraint(any_of=(Constraint(left="tn:role", operator="eq", right="AUDITOR"),)),
+                        Constraint(any_of=(Constraint(left="tn:role", operator="isAnyOf", right="AUDITOR"),)),
                     ),
                 ),
             )

@@ -40,7 +40,8 @@ def test_key_order_and_white_space_of_a_foreign_policy_do_not_change_its_digest(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"conflict": "perm"},
+        {"conflict": "permit"},
+        {"conflict": []},
         {"inheritFrom": "urn:elsewhere"},
         {"@context": "urn:anything"},
         {"permission": [{**RULE, "target": "urn:other"}]},

@@ -34,6 +34,7 @@ Value = Annotated[str, msgspec.Meta(max_length=4096)]
 Operator = Literal[
     "eq", "neq", "lt", "lteq", "gt", "gteq", "isA", "isAnyOf", "isNoneOf", "isAllOf", "hasPart", "isPartOf"
 ]
+Strategy = Literal["perm", "prohibit", "invalid"]
 Timing = Literal["BEFORE", "PARALLEL", "AFTER"]
 """When a duty is due: before the first byte, by the node while data flow, or later (odrl 2.5)."""
 
@@ -125,6 +126,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     id: Word = msgspec.field(name="@id")
     type: Literal["Offer", "Agreement"] = msgspec.field(name="@type")
     profile: Word
+    conflict: Strategy | Annotated[tuple[Strategy, ...], msgspec.Meta(min_length=1, max_length=3)] | None = None
+    """Which rule wins where two meet; several when policies were merged. Rules that meet are refused all the same."""
     permission: Annotated[tuple[Permission, ...], msgspec.Meta(max_length=64)] = ()
     prohibition: Annotated[tuple[Prohibition, ...], msgspec.Meta(max_length=64)] = ()
     obligation: Annotated[tuple[Duty, ...], msgspec.Meta(max_length=64)] = ()

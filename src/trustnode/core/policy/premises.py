@@ -51,11 +51,11 @@ def _logic(constraint: Constraint) -> str:
     return next((name for name, parts in by_name.items() if parts), "andSequence")
 
 
-def _test(constraint: Constraint, path: str) -> Test:
+def test_of(constraint: Constraint, path: str) -> Test:
     """The closure of a constraint of a permission or prohibition."""
     if constraint.parts:
         name = _logic(constraint)
-        parts = tuple(_test(part, f"{path}.{name}[{number}]") for number, part in enumerate(constraint.parts))
+        parts = tuple(test_of(part, f"{path}.{name}[{number}]") for number, part in enumerate(constraint.parts))
         return evaluate.LOGIC[name](parts)
     operand = words.OPERANDS.get(constraint.left or "")
     if operand is None:
@@ -89,7 +89,8 @@ def _atomic(operand: words.Operand, constraint: Constraint) -> Test:
     return evaluate.term(name, values, attrgetter(operand.attribute))
 
 
-_DATA_STATE: Final = "tn:dataState"
+DATA_STATE: Final = "tn:dataState"
+"""Says of what is handed on or made what it must be; compared with nothing at a request."""
 
 
 def is_counter(constraint: Constraint) -> bool:
@@ -107,7 +108,7 @@ def ready(rule: Permission | Prohibition, path: str, place: words.Place) -> Read
     premises = []
     for number, constraint in enumerate(rule.constraint):
         where = f"{path}.constraint[{number}]"
-        if constraint.left == _DATA_STATE and rule.action in ("distribute", "derive"):
+        if constraint.left == DATA_STATE and rule.action in ("distribute", "derive"):
             _check_data_state(constraint, where)
         elif not (is_counter(constraint) and place == "permission" and rule.action in SERVED):
             premises.append(_premise(constraint, where))
@@ -116,7 +117,7 @@ def ready(rule: Permission | Prohibition, path: str, place: words.Place) -> Read
 
 
 def _premise(constraint: Constraint, path: str) -> Premise:
-    test = _test(constraint, path)
+    test = test_of(constraint, path)
     operand = words.OPERANDS.get(constraint.left or "")
     reason = operand.reason if operand else "DEFAULT_DENIED"
     if constraint.left in ("dateTime", "elapsedTime") and constraint.operator in ("gt", "gteq"):
@@ -127,7 +128,7 @@ def _premise(constraint: Constraint, path: str) -> Premise:
 def _check_data_state(constraint: Constraint, path: str) -> None:
     _refuse_annotations(constraint, path, frozenset())
     if constraint.operator != "eq" or not words.DATA_STATES.issuperset(constraint.values):
-        unknown(path, f"{_DATA_STATE} eq {' or '.join(sorted(words.DATA_STATES))} expected")
+        unknown(path, f"{DATA_STATE} eq {' or '.join(sorted(words.DATA_STATES))} expected")
 
 
 def check_action(action: str, path: str, place: words.Place) -> None:
