@@ -1,8 +1,8 @@
 """Terms to ODRL: a pure function, so that whoever verifies an agreement compiles again and compares.
 
 Decides: the one policy that given terms mean, in canonical order, and which terms contradict each other or the product.
-Leaves to others: the grammar of values (``grammar``), the rows language (``rows``), demands of the level (``level``),
-conflicts between rules (``conflict``), evaluation (``compiled``).
+Leaves to others: the conditions (``conditions``), the grammar of values (``grammar``), the rows language (``rows``),
+demands of the level (``level``), conflicts between rules (``conflict``), evaluation (``compiled``).
 
 Silence forbids in ODRL as in the terms: every word that allows something adds a permission.
 """
@@ -10,24 +10,25 @@ Silence forbids in ODRL as in the terms: every word that allows something adds a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Final
 
 from trustnode import vocabulary
 from trustnode.core.policy import conflict, duration, grammar, odrl, rows, trace, uses
 from trustnode.core.policy import level as levels
 from trustnode.core.policy import terms as terms_module
+from trustnode.core.policy.conditions import atom as _atom
+from trustnode.core.policy.conditions import contradiction as _contradiction
+from trustnode.core.policy.conditions import except_forbidden as _except_forbidden
+from trustnode.core.policy.conditions import premises
+from trustnode.core.policy.conditions import several as _several
 from trustnode.core.policy.governed import Mask, Measure, Use
 from trustnode.core.policy.odrl import Constraint, Duty, Permission, Policy, Prohibition
-from trustnode.core.policy.purposes import PURPOSES, covered
+from trustnode.core.policy.purposes import PURPOSES
 from trustnode.core.policy.schema import NUMBERS, Column, Schema, columns
 from trustnode.core.policy.terms import Terms
 from trustnode.core.policy.uses import MIN_GROUP_FLOOR
-from trustnode.core.policy.words import COUNTERS, WINDOWS, Window
-from trustnode.errors import TrustnodeError, error
-
-_UNIT_ORDER: Final = ("count", "rows", "bytes", "running")
-_WINDOW_UNIT: Final[Mapping[Window, str]] = {window: unit for unit, window in WINDOWS.items()}
+from trustnode.errors import error
 
 
 def compile_terms(
@@ -73,7 +74,7 @@ def compile_terms(
             permission=(
                 Permission(
                     action="aggregate" if terms.result else "read",
-                    constraint=_premises(terms, grammar.zone(zone), at),
+                    constraint=premises(terms, grammar.zone(zone), at),
                     duty=(*_plan(terms, schema), *_payment(cost)),
                 ),
                 *_granted_besides(terms),
@@ -124,10 +125,6 @@ def _demand_said(terms: Terms) -> None:
         raise error("FIELD_MISSING", 'columns, masks or result = "aggregates" must be said', field="columns")
 
 
-def _contradiction(key: str, message: str) -> TrustnodeError:
-    return error("POLICY_CONFLICT", message, field=key)
-
-
 def _refuse_contradictions(terms: Terms, cost: grammar.Price) -> None:
     if terms.result:
         grammar.parse_word("result", terms.result, grammar.RESULTS)
@@ -172,104 +169,6 @@ def _refuse_early_erasure(terms: Terms) -> None:
     length, interval = duration.parse(kept), report and duration.parse(report.within)
     if length and interval and length.at_least_s < interval.at_least_s:
         raise _contradiction("keep", f"keep = {terms.keep!r} ends before a report on the use is due")
-
-
-# --- premises of the main permission
-
-
-def _premises(terms: Terms, offset: timezone, at: datetime) -> tuple[Constraint, ...]:
-    return (
-        *_period(terms, offset, at),
-        *_purposes(terms),
-        *_who(terms),
-        *_places(terms),
-        *_limits(terms),
-    )
-
-
-def _atom(left: str, operator: odrl.Operator, right: str | tuple[str, ...], unit: str | None = None) -> Constraint:
-    return Constraint(left=left, operator=operator, right=right, unit=unit)
-
-
-def _period(terms: Terms, offset: timezone, at: datetime) -> tuple[Constraint, ...]:
-    period = grammar.parse_period(terms.period)
-    if isinstance(period, str):
-        return (_atom("elapsedTime", "lteq", period),)
-    start, end = grammar.bounds(period, offset)
-    if datetime.fromisoformat(end) <= at:
-        raise _contradiction("period", f"period = {terms.period!r} is over")
-    return (_atom("dateTime", "gteq", start), _atom("dateTime", "lt", end))
-
-
-def _known_purposes(field: str, words: Iterable[str]) -> tuple[str, ...]:
-    for word in words:
-        if word not in PURPOSES:
-            raise vocabulary.unknown(field, word, PURPOSES)
-    return tuple(sorted(set(words)))
-
-
-def _purposes(terms: Terms) -> tuple[Constraint, ...]:
-    """Allowed purposes, minus the forbidden ones where a purpose could be both: rules that meet void a policy."""
-    forbidden = covered(_known_purposes("not_for", terms.not_for))
-    constraint: tuple[Constraint, ...]
-    if terms.purposes == "any":
-        allowed, constraint = frozenset(PURPOSES), ()
-    else:
-        words = _known_purposes("purposes", _several("purposes", terms.purposes, "any"))
-        for word in words:
-            if word in forbidden:
-                raise _contradiction(
-                    "not_for", f"purposes allow {word}, not_for forbids it: {', '.join(terms.not_for)}"
-                )
-        allowed, constraint = covered(words), (_atom("purpose", "isAnyOf", words),)
-    if not allowed - forbidden:
-        raise _contradiction("not_for", "not_for leaves no purpose")
-    return (*constraint, *_except_forbidden(terms, allowed))
-
-
-def _except_forbidden(terms: Terms, allowed: frozenset[str]) -> tuple[Constraint, ...]:
-    words = tuple(sorted(set(terms.not_for)))
-    return (_atom("purpose", "isNoneOf", words),) if words and allowed & covered(words) else ()
-
-
-def _several(key: str, value: str | tuple[str, ...], alone: str) -> tuple[str, ...]:
-    """A list; a single text is refused unless it is the word that stands alone, which the caller took out before."""
-    if isinstance(value, str):
-        raise vocabulary.unknown(key, value, [alone])
-    if alone in value:
-        raise _contradiction(key, f'{key}: "{alone}" stands alone, without a list')
-    return value
-
-
-def _who(terms: Terms) -> tuple[Constraint, ...]:
-    if terms.who == "anyone":
-        return ()
-    found: dict[str, set[str]] = {kind: set() for kind in grammar.WHO}
-    for text in _several("who", terms.who, "anyone"):
-        who = grammar.parse_who(text)
-        found[who.kind].add(text if grammar.WHO[who.kind] == "tn:membership" else who.word)
-    return tuple(_atom(grammar.WHO[kind], "isAnyOf", tuple(sorted(words))) for kind, words in found.items() if words)
-
-
-def _places(terms: Terms) -> tuple[Constraint, ...]:
-    words = tuple(sorted({grammar.parse_place(text) for text in terms.places}))
-    return (_atom("tn:jurisdiction", "isAnyOf", words),) if words else ()
-
-
-def _limits(terms: Terms) -> tuple[Constraint, ...]:
-    limits = [grammar.parse_limit(text) for text in terms.limits]
-    if len({(limit.unit, limit.window) for limit in limits}) < len(limits):
-        raise _contradiction("limits", "limits: two lines limit the same unit in the same window")
-    windows = ("none", *WINDOWS.values())
-    limits.sort(key=lambda limit: (_UNIT_ORDER.index(limit.unit), windows.index(limit.window)))
-    return tuple(_limit(limit) for limit in limits)
-
-
-def _limit(limit: grammar.Limit) -> Constraint:
-    unit = _WINDOW_UNIT.get(limit.window)
-    names = [name for name, counted in COUNTERS.items() if counted == limit.unit]
-    name = "tn:frequency" if limit.unit == "count" and unit else names[0]
-    return _atom(name, "lteq", str(limit.amount), unit)
 
 
 # --- what the plan does

@@ -7,9 +7,11 @@ others: compiling either (``compile``). Both have been checked against the colum
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Final, Literal, NoReturn
 
-from trustnode.core.policy import duration, grammar, rows, trace, uses
+from trustnode.core.policy import conditions, duration, grammar, rows, subsume, trace, uses
+from trustnode.core.policy.odrl import Constraint
 from trustnode.core.policy.purposes import PURPOSES, covered
 from trustnode.core.policy.terms import Terms
 from trustnode.errors import error
@@ -56,40 +58,22 @@ def _not_for(offer: Terms, floor: Terms) -> bool:
     return covered(floor.not_for) <= covered(offer.not_for)
 
 
-def _who(offer: Terms, floor: Terms) -> bool:
-    """Each kind the floor names is named, with no word more."""
-    if floor.who == "anyone":
-        return True
-    if isinstance(offer.who, str):
-        return False
-    demanded, stated = _by_kind(floor.who), _by_kind(offer.who)
-    return all(kind in stated and stated[kind] <= words for kind, words in demanded.items())
+def _implied(conditions_of: Callable[[Terms], tuple[Constraint, ...]]) -> Rule:
+    """The conditions of the offer imply those of the floor; "not known" is no."""
+    return lambda offer, floor: subsume.implied(conditions_of(offer), conditions_of(floor)) is True
 
 
-def _by_kind(who: str | tuple[str, ...]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for text in who if isinstance(who, tuple) else ():
-        found.setdefault(text.partition(":")[0], set()).add(text)
-    return found
+def _period_of(terms: Terms) -> tuple[Constraint, ...]:
+    """The period as a condition, in one zone for both, whether it is over or not."""
+    return conditions.period(terms, UTC, _LONG_AGO)
 
 
-def _places(offer: Terms, floor: Terms) -> bool:
-    return bool(offer.places) and set(offer.places) <= set(floor.places)
-
-
-def _period(offer: Terms, floor: Terms) -> bool:
-    stated, demanded = grammar.parse_period(offer.period), grammar.parse_period(floor.period)
-    if isinstance(stated, grammar.Days) and isinstance(demanded, grammar.Days):
-        return demanded.first <= stated.first and stated.last <= demanded.last
-    return isinstance(stated, str) and isinstance(demanded, str) and _not_longer(stated, demanded)
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def _not_longer(stated: str, demanded: str) -> bool:
     one, other = duration.parse(stated), duration.parse(demanded)
-    if one is None or other is None:
-        return False
-    both_calendar = (one.months, one.seconds) <= (other.months, other.seconds) and one.seconds <= other.seconds
-    return both_calendar or one.at_most_s <= other.at_least_s
+    return one is not None and other is not None and subsume.never_longer(one, other)
 
 
 def _result(offer: Terms, floor: Terms) -> bool:
@@ -153,14 +137,6 @@ def _min_group(offer: Terms, floor: Terms) -> bool:
     return offer.min_group >= floor.min_group
 
 
-def _limits(offer: Terms, floor: Terms) -> bool:
-    stated = [grammar.parse_limit(text) for text in offer.limits]
-    return all(
-        any((one.unit, one.window) == (limit.unit, limit.window) and one.amount <= limit.amount for one in stated)
-        for limit in (grammar.parse_limit(text) for text in floor.limits)
-    )
-
-
 def _keep(offer: Terms, floor: Terms) -> bool:
     if floor.keep == "unlimited" or offer.keep == "no copy":
         return True
@@ -203,9 +179,9 @@ def _same(key: str) -> Rule:
 _AT_LEAST: Final[Mapping[str, Rule]] = {
     "purposes": _purposes,
     "not_for": _not_for,
-    "who": _who,
-    "places": _places,
-    "period": _period,
+    "who": _implied(conditions.who),
+    "places": _implied(conditions.places),
+    "period": _implied(_period_of),
     "result": _result,
     "rows": _rows,
     "columns": _columns,
@@ -216,7 +192,7 @@ _AT_LEAST: Final[Mapping[str, Rule]] = {
     "measures": _subset("measures"),
     "min_group": _min_group,
     "noise": _same("noise"),
-    "limits": _limits,
+    "limits": _implied(conditions.limits),
     "environment": _same("environment"),
     "keep": _keep,
     "onward": _onward,

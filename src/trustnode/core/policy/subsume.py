@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from trustnode.core.policy import evaluate, words
+from trustnode.core.policy import evaluate, grammar, words
 from trustnode.core.policy.duration import Duration
 from trustnode.core.policy.odrl import Constraint
 from trustnode.core.policy.premises import DATA_STATE, test_of
@@ -278,7 +278,10 @@ def _values(left: str, kind: words.Kind, atoms: Sequence[Constraint]) -> Iterabl
         return _between(sorted({edge for moment in moments for edge in (moment.start, moment.end)}))
     if kind == "purpose":
         return PURPOSES
-    return _one_word(atoms) if left in _SINGLE else _several_words(atoms)
+    if left in _SINGLE:
+        return _one_word(atoms)
+    found = _several_words(atoms)
+    return _with_areas_around(found, atoms) if left == "tn:jurisdiction" else found
 
 
 def _numbers(atoms: Sequence[Constraint]) -> list[int]:
@@ -312,6 +315,14 @@ def never_longer(one: Duration, other: Duration) -> bool:
     """Whether a length of time never ends after another, whatever instant both begin at."""
     in_months = one.months <= other.months and one.seconds <= other.seconds
     return in_months or one.at_most_s <= other.at_least_s
+
+
+def _with_areas_around(sets: Iterable[frozenset[str]], atoms: Sequence[Constraint]) -> Iterator[frozenset[str]]:
+    """A node that lies in an area lies in those around it, too."""
+    named = {value for atom in atoms for value in atom.values}
+    for found in sets:
+        if all(grammar.areas(area) & named <= found for area in found if area.isdigit()):
+            yield found
 
 
 def _one_word(atoms: Sequence[Constraint]) -> Iterator[str]:
