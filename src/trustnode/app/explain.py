@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from trustnode.app import catalog, quorums, reading
-from trustnode.app.access import Asker, Prepared, open_session, policy_request, prepared_product
+from trustnode.app.access import Asker, Part, Prepared, open_session, policy_request, prepared_product
 from trustnode.app.agreement import parties_only
 from trustnode.app.quota import Reservation, reservations
 from trustnode.app.venue import Sender, Venue
@@ -137,7 +137,7 @@ async def _planned(
     card = venue.keyring.cards.get(asker.home)
     attributes = {"consumer_id": asker.participant, "consumer_area": card.value.area if card else ""}
     agreement = subject.agreement.contract_id if subject.agreement else f"explain/{subject.product}/{ready.digest}"
-    session = await open_session(venue, subject.policy, prepared, attributes, agreement)
+    session = await open_session(venue, Part(subject.policy, prepared, attributes, agreement))
     table = prepared.registration.tables[0]
     sql = query.sql.strip() or f"select * from {table.name}"  # noqa: S608 (a name that the registration checked)
     plan = await session.plan(sql, query.parameters)

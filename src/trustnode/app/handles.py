@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from trustnode.app import reading
-from trustnode.app.access import Ticket, open_session, prepared_product
+from trustnode.app.access import Part, Ticket, open_session, prepared_product
 from trustnode.app.agreement import parties_only
 from trustnode.app.venue import Sender, Venue
 from trustnode.core import clock
@@ -169,7 +169,9 @@ class Handles:
 
     async def _planned_schema(self, state: AgreementState, value: Agreement, sql: str, parameters: Values) -> bytes:
         prepared = await self.venue.store.read(lambda view: prepared_product(view, state.product))
-        session = await open_session(self.venue, value.policy, prepared, attributes_of(self.venue, state), state.id)
+        session = await open_session(
+            self.venue, Part(value.policy, prepared, attributes_of(self.venue, state), state.id)
+        )
         return await session.answer_schema(sql, parameters)
 
     async def _schema_there(self, state: AgreementState, value: Agreement, sql: str, parameters: Values) -> bytes:

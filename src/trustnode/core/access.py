@@ -165,6 +165,11 @@ class Receipt(Statement, tag="receipt", kw_only=True, frozen=True):
         )  # fmt: skip
         return (first, *self.joined)
 
+    @property
+    def agreements(self) -> tuple[Named, ...]:
+        """What it was read under, as the request has it."""
+        return tuple(Named(share.agreement, share.agreement_sha256) for share in self.shares)
+
     def under(self, agreement: str) -> Share | None:
         """The access under one agreement; None for one that it was not read under."""
         return next((share for share in self.shares if share.agreement == agreement), None)

@@ -20,6 +20,7 @@ from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import (
     ACCESS,
     AccessFacts,
+    AccessRequest,
     AccessState,
     AckItem,
     Receipt,
@@ -59,6 +60,9 @@ def _acknowledged(tx: Tx, venue: Venue, sender: Sender, value: ReceiptAck, item:
     expected = {"CARRIER": access.consumer_node, "PARTICIPANT": access.consumer}[value.by] if access else ""
     if access is None or value.iss != expected or (sender.kind == "PEER" and sender.domain != access.consumer_node):
         raise error("NOT_FOUND", "no such access")
+    rows = _under_each(tx, access)
+    if rows[0].id != access.id:
+        raise error("NOT_FOUND", "no such access")  # as it stands under a joined agreement: it is settled with all
     if not item.final:
         # No entry a window: the document is kept, and the account follows from it.
         return Answer.of(
@@ -67,18 +71,34 @@ def _acknowledged(tx: Tx, venue: Venue, sender: Sender, value: ReceiptAck, item:
                 acked_rows=max(access.acked_rows, item.rows), acked_bytes=max(access.acked_bytes, item.bytes),
             )
         )  # fmt: skip
-    column = "carrier_ack" if value.by == "CARRIER" else "participant_ack"
-    if not getattr(access, column):
-        access = tx.save(msgspec.structs.replace(access, **{column: item.verdict}))
-        tx.set_setting(ACK_PREFIX + f"{access.id}/{value.by}", document.digest)
-        tx.log(
-            "agreement", access.agreement, "clearing.meter", access_id=access.id, documents=(document.digest,),
-            actor=pseudonym(value.iss), amount=item.rows, unit="rows", contract_id=access.agreement,
-        )  # fmt: skip
-        access = _disputed_if_it_differs(tx, access, item, value.iss, document)
+    access, *_ = [_final(tx, row, value, item, document) for row in rows]
     if venue.domain == access.consumer_node and access.provider_node != venue.domain and sender.kind != "PEER":
         tx.send(access.provider_node, document, object=f"ack/{access.agreement}")
     return Answer.of(access)
+
+
+def _under_each(tx: Tx, access: AccessState) -> list[AccessState]:
+    """The rows of an access under all its agreements, the first one first."""
+    document = tx.document(access.document)
+    request = decode(document, AccessRequest) if document else None
+    if request is None:
+        return [access]
+    found = (tx.get(AccessState, request.id_under(named.agreement)) for named in request.agreements)
+    return [row for row in found if row is not None]
+
+
+def _final(tx: Tx, access: AccessState, value: ReceiptAck, item: AckItem, document: Document) -> AccessState:
+    """A final word on an access, as it stands under one agreement; the first word of each side counts."""
+    column = "carrier_ack" if value.by == "CARRIER" else "participant_ack"
+    if getattr(access, column):
+        return access
+    access = tx.save(msgspec.structs.replace(access, **{column: item.verdict}))
+    tx.set_setting(ACK_PREFIX + f"{access.id}/{value.by}", document.digest)
+    tx.log(
+        "agreement", access.agreement, "clearing.meter", access_id=access.id, documents=(document.digest,),
+        actor=pseudonym(value.iss), amount=item.rows, unit="rows", contract_id=access.agreement,
+    )  # fmt: skip
+    return _disputed_if_it_differs(tx, access, item, value.iss, document)
 
 
 def _disputed_if_it_differs(tx: Tx, access: AccessState, item: AckItem, iss: str, ack: Document) -> AccessState:
@@ -102,7 +122,7 @@ def _disputed_if_it_differs(tx: Tx, access: AccessState, item: AckItem, iss: str
         )  # fmt: skip
     return fire(
         tx, ACCESS, access, "dispute_receipt", "C", AccessFacts(receipts_differ=True), by=iss, documents=(ack.digest,),
-        entry=entry, cost_fen=min(receipt.cost_fen, price.cost_fen(rows=min(item.rows, receipt.rows))),
+        entry=entry, cost_fen=min(access.cost_fen, price.cost_fen(rows=min(item.rows, receipt.rows))),
     )  # fmt: skip
 
 

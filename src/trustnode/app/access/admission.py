@@ -25,6 +25,7 @@ from trustnode.core import clock
 from trustnode.core.access import (
     MAX_QUERY_BYTES,
     AccessRequest,
+    Named,
     Query,
 )
 from trustnode.core.catalog import Binding, ProductState, Registration
@@ -49,19 +50,28 @@ class Contract(NamedTuple):
     policy: compiled.CompiledPolicy
 
 
+class Granted(NamedTuple):
+    """One agreement of a request, checked."""
+
+    id: str
+    """Of the access as it stands under this agreement."""
+    contract: Contract
+    state: AgreementState
+    zone: str
+    """Time zone of the product, in which windows of limits begin."""
+
+
 @dataclass(frozen=True)
 class Admission:
     """A request that passed every check before the reservation (protocol 6.5, 1 to 9)."""
 
     request: Verified[AccessRequest]
-    contract: Contract
-    state: AgreementState
+    granted: tuple[Granted, ...]
+    """Every agreement that it reads under, the first one first."""
     key: Verified[ParticipantKey]
     query: Query
     session: Session
     plan: Plan
-    zone: str
-    """Time zone of the product, in which windows of limits begin."""
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     delegation: Delegation | None = None
     """What covers a request of the grade DELEGATED; its accesses are counted."""
@@ -70,6 +80,16 @@ class Admission:
     def id(self) -> str:
         """The access id."""
         return self.request.value.id
+
+    @property
+    def contract(self) -> Contract:
+        """The first agreement; the only one but where products are joined."""
+        return self.granted[0].contract
+
+    @property
+    def state(self) -> AgreementState:
+        """Its row."""
+        return self.granted[0].state
 
     @property
     def plan_commitment(self) -> str:
@@ -94,24 +114,36 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
     request, keys, brought = verified_request(venue, ticket)
     value = request.value
     venue.check_in_force(venue.domain, value.home)
-    state, document = await venue.store.read(lambda view: _asked_for(view, venue, sender, value))
-    contract = _contract(document, venue.policies)
+    found = await venue.store.read(lambda view: _asked_for(view, venue, sender, value))
+    contracts = [_contract(document, venue.policies) for _, document in found]
     key = _key_of(venue, value.consumer, brought)
-    await _check_grade(venue, contract.value, request, ticket, keys)
+    _check_grade(venue, [contract.value for contract in contracts], request, ticket, keys)
     query = _opened(value, ticket)
-    _check_operation(value, contract.policy)
-    decision = contract.policy.decide(
-        policy_request(venue, value.purpose, value.operation, contract.value, Asker.of(key.value))
-    )
-    if decision.outcome != "ALLOW":
-        raise decision.refusal()
-    prepared = await venue.store.read(lambda view: prepared_product(view, contract.value.product))
-    session = await _session(venue, contract, state, prepared)
+    _check_operation(value, [contract.policy for contract in contracts])
+    decide_all(venue, value, contracts, Asker.of(key.value))
+    prepared = await venue.store.read(lambda view: [prepared_product(view, one.value.product) for one in contracts])
+    session = await _session(venue, contracts, [state for state, _ in found], prepared)
     plan = await session.plan(query.sql, query.parameters)
     delegation = decode(ticket.delegation, Delegation) if ticket.delegation and value.delegation_sha256 else None
-    return Admission(
-        request, contract, state, key, query, session, plan, prepared.registration.zone, delegation=delegation
+    granted = tuple(
+        Granted(value.id_under(state.id), contract, state, ready.registration.zone)
+        for (state, _), contract, ready in zip(found, contracts, prepared, strict=True)
     )
+    return Admission(request, granted, key, query, session, plan, delegation=delegation)
+
+
+def decide_all(venue: Venue, value: AccessRequest, contracts: Sequence[Contract], asker: Asker) -> None:
+    """Ask every policy at one instant; what one of them refuses is refused.
+
+    Raises:
+        TrustnodeError: The refusal of the first policy that does not allow it.
+    """
+    now = venue.clock.now()
+    for contract in contracts:
+        request = policy_request(venue, value.purpose, value.operation, contract.value, asker, now)
+        decision = contract.policy.decide(request)
+        if decision.outcome != "ALLOW":
+            raise decision.refusal()
 
 
 def verified_request(
@@ -136,9 +168,11 @@ def verified_request(
     return request, keys, brought
 
 
-def _asked_for(view: View, venue: Venue, sender: Sender, value: AccessRequest) -> tuple[AgreementState, Document]:
+def _asked_for(
+    view: View, venue: Venue, sender: Sender, value: AccessRequest
+) -> tuple[tuple[AgreementState, Document], ...]:
     _check_sender(view, venue, sender, value)
-    return _agreement(view, sender, value)
+    return tuple(_agreement(view, sender, value, named) for named in value.agreements)
 
 
 def _check_sender(view: View, venue: Venue, sender: Sender, value: AccessRequest) -> None:
@@ -155,21 +189,33 @@ def _check_sender(view: View, venue: Venue, sender: Sender, value: AccessRequest
         raise error("NOT_FOUND", "no such agreement")
 
 
-def _agreement(view: View, sender: Sender, value: AccessRequest) -> tuple[AgreementState, Document]:
-    """Step 5: the agreement by id and digest, in force, with this consumer and these nodes."""
-    state = view.get(AgreementState, value.agreement)
+def _agreement(view: View, sender: Sender, value: AccessRequest, named: Named) -> tuple[AgreementState, Document]:
+    """Step 5: an agreement by id and digest, in force, with this consumer and these nodes."""
+    state = view.get(AgreementState, named.agreement)
     document = view.document(state.document) if state else None
     if (
         state is None
         or document is None
-        or state.document != value.agreement_sha256
+        or state.document != named.agreement_sha256
         or state.consumer != value.consumer
         or state.consumer_node != value.home
         or (sender.kind == "PEER" and state.consumer_node != sender.domain)
     ):
         raise error("NOT_FOUND", "no such agreement")
+    check_held_at(state, value.provider)
     check_usable(view, state)
     return state, document
+
+
+def check_held_at(state: AgreementState, provider: str) -> None:
+    """Refuse an agreement whose data another venue holds than the one that is asked.
+
+    Raises:
+        TrustnodeError: QUERY_INVALID.
+    """
+    if state.provider_node != provider:
+        message = f"these are held at two venues, {provider} and {state.provider_node}: read each"
+        raise error("QUERY_INVALID", message, field="joined")
 
 
 def check_usable(view: View, state: AgreementState) -> None:
@@ -206,19 +252,20 @@ def _key_of(venue: Venue, consumer: str, brought: Sequence[Verified[ParticipantK
     return known
 
 
-async def _check_grade(
-    venue: Venue, agreement: Agreement, request: Verified[AccessRequest], ticket: Ticket, keys: Keys
+def _check_grade(
+    venue: Venue, agreements: Sequence[Agreement], request: Verified[AccessRequest], ticket: Ticket, keys: Keys
 ) -> None:
-    """Step 6: the grade stated is the grade there is, and enough."""
+    """Step 6: the grade stated is the grade there is, and enough for each agreement."""
     value = request.value
     actual = "DELEGATED" if value.request_proof == "DELEGATED" else _grade_of_key(venue, request, ticket)
     if value.request_proof != actual:
         raise error("REQUEST_PROOF_TOO_WEAK", f"this request is {actual}, not {value.request_proof}")
-    if not at_least(value.request_proof, agreement.request_proof_min):
-        raise error(
-            "REQUEST_PROOF_TOO_WEAK",
-            f"the agreement asks for {agreement.request_proof_min}, this is {value.request_proof}",
-        )
+    for agreement in agreements:
+        if not at_least(value.request_proof, agreement.request_proof_min):
+            raise error(
+                "REQUEST_PROOF_TOO_WEAK",
+                f"the agreement asks for {agreement.request_proof_min}, this is {value.request_proof}",
+            )
     if value.request_proof == "DELEGATED":
         _check_delegation(venue, value, ticket, keys)
 
@@ -237,9 +284,13 @@ def _check_delegation(venue: Venue, value: AccessRequest, ticket: Ticket, keys: 
     if ticket.delegation is None or ticket.delegation.digest != value.delegation_sha256:
         raise error("REQUEST_PROOF_TOO_WEAK", "a delegated request carries its delegation")
     delegation = verify(ticket.delegation, Delegation, keys, venue.clock.now()).value
-    covered = (value.agreement, value.agreement_sha256) in delegation.agreements
-    if delegation.iss != value.consumer or delegation.home != value.home or not covered:
+    if delegation.iss != value.consumer or delegation.home != value.home or not covers(delegation, value):
         raise error("REQUEST_PROOF_TOO_WEAK", "the delegation does not cover this agreement")
+
+
+def covers(delegation: Delegation, value: AccessRequest) -> bool:
+    """Whether a delegation is for every agreement of a request."""
+    return {(named.agreement, named.agreement_sha256) for named in value.agreements} <= set(delegation.agreements)
 
 
 def _opened(value: AccessRequest, ticket: Ticket) -> Query:
@@ -258,8 +309,8 @@ def _opened(value: AccessRequest, ticket: Ticket) -> Query:
     return query
 
 
-def _check_operation(value: AccessRequest, policy: compiled.CompiledPolicy) -> None:
-    expected = "aggregate" if policy.aggregate_only else value.operation
+def _check_operation(value: AccessRequest, policies: Sequence[compiled.CompiledPolicy]) -> None:
+    expected = "aggregate" if any(policy.aggregate_only for policy in policies) else value.operation
     if value.operation != expected:
         raise error("DENIED", "aggregates only: this agreement delivers no rows")
 
@@ -279,12 +330,12 @@ class Asker(NamedTuple):
 
 
 def policy_request(
-    venue: Venue, purpose: str, operation: str, agreement: Agreement | None, asker: Asker
+    venue: Venue, purpose: str, operation: str, agreement: Agreement | None, asker: Asker, now: str = ""
 ) -> compiled.Request:
     """The attributes of a decision: from certificate, registry, agreement and clock, never from the request."""
     home = venue.keyring.cards.get(asker.home)
     area = home.value.area if home else ""
-    now = venue.clock.now()
+    now = now or venue.clock.now()
     return compiled.Request(
         operation="aggregate" if operation == "aggregate" else "read",
         purpose=purpose,
@@ -305,10 +356,26 @@ class Prepared(NamedTuple):
     source: Source
 
 
-async def _session(venue: Venue, contract: Contract, state: AgreementState, prepared: Prepared) -> Session:
-    key = venue.keyring.cards.get(state.consumer_node)
-    attributes = {"consumer_id": state.consumer, "consumer_area": key.value.area if key else ""}
-    return await open_session(venue, contract.value.policy, prepared, attributes, state.id)
+async def _session(
+    venue: Venue, contracts: Sequence[Contract], states: Sequence[AgreementState], prepared: Sequence[Prepared]
+) -> Session:
+    key = venue.keyring.cards.get(states[0].consumer_node)
+    attributes = {"consumer_id": states[0].consumer, "consumer_area": key.value.area if key else ""}
+    parts = [
+        Part(contract.value.policy, ready, attributes, state.id)
+        for contract, state, ready in zip(contracts, states, prepared, strict=True)
+    ]
+    return await open_session(venue, *parts)
+
+
+class Part(NamedTuple):
+    """A product that a session may read, under one agreement."""
+
+    policy: odrl.Policy
+    prepared: Prepared
+    attributes: Mapping[str, str]
+    """What its rows may depend on: verified attributes of the consumer."""
+    agreement: str
 
 
 def prepared_product(view: View, handle: str) -> Prepared:
@@ -327,14 +394,21 @@ def prepared_product(view: View, handle: str) -> Prepared:
     return Prepared(decode(document, Registration), source_of(decode(binding, Binding)))
 
 
-async def open_session(
-    venue: Venue, policy: odrl.Policy, prepared: Prepared, attributes: Mapping[str, str], agreement: str
-) -> Session:
-    """A worker that sees the product as the policy lets this consumer see it."""
+async def open_session(venue: Venue, *parts: Part) -> Session:
+    """A worker that sees each product as its policy lets this consumer see it, and nothing else.
+
+    Whatever the order in which the parts are named, it is the same worker and the same plan.
+    """
+    first, *joined = [await _spec(venue, part) for part in sorted(parts, key=lambda part: part.agreement)]
+    return await venue.engine.session(msgspec.structs.replace(first, joined=tuple(joined)) if joined else first)
+
+
+async def _spec(venue: Venue, part: Part) -> SessionSpec:
+    policy, prepared, attributes, agreement = part
     ready = venue.policies.load(policy)
     table = prepared.registration.tables[0]
     governed = ready.governed(table.columns, table=table.name, **attributes)
-    spec = SessionSpec(
+    return SessionSpec(
         agreement=agreement,
         policy_digest=ready.digest,
         data_version=await asyncio.to_thread(data_version, prepared.source),
@@ -344,7 +418,6 @@ async def open_session(
         mark=venue.mark(prepared.registration.product, agreement).secret if ready.is_marked else None,
         limits=venue.engine.run_limits,
     )
-    return await venue.engine.session(spec)
 
 
 async def record_denial(venue: Venue, sender: Sender, ticket: Ticket, refusal: TrustnodeError) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from trustnode.app.access.acknowledging import ACK_PREFIX
-from trustnode.app.access.admission import verified_request
+from trustnode.app.access.admission import check_held_at, verified_request
 from trustnode.app.access.serving import STREAM_LIFE_S, Outcome, Sink, SmallRead
 from trustnode.app.agreement import parties_only
 from trustnode.app.streams import Frame, Stream, finish, pump
@@ -28,6 +28,7 @@ from trustnode.core.access import (
     AccessRequest,
     AccessState,
     AckItem,
+    Named,
     Receipt,
     ReceiptAck,
 )
@@ -35,7 +36,7 @@ from trustnode.core.contract import AgreementState
 from trustnode.core.document import Document, Verified, decode, verify
 from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, frame_digest
 from trustnode.errors import TrustnodeError, error
-from trustnode.store.unit import Tx
+from trustnode.store.unit import Tx, View
 from trustnode.wire.convert import Ticket, document_from_bytes
 from trustnode.wire.frame import parse_frame
 from trustnode.wire.peer import ReadAnswer
@@ -58,33 +59,33 @@ async def broker(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Ou
     Raises:
         TrustnodeError: Refused here or there before the first byte.
     """
-    request, state = await _checked_here(venue, sender, ticket)
-    logged = asyncio.ensure_future(_log_request(venue, request, state))
+    request, states = await _checked_here(venue, sender, ticket)
+    logged = asyncio.ensure_future(_log_request(venue, request, states))
     failure: TrustnodeError | None = None
     stream: Stream | None = None
     receipt: Document | None = None
     try:
-        async with venue.peers.get(state.provider_node).do_get(ticket.raw, timeout_s=STREAM_LIFE_S) as call:
+        async with venue.peers.get(request.value.provider).do_get(ticket.raw, timeout_s=STREAM_LIFE_S) as call:
             header = await _answer_header(call, logged, request.value.id)
-            stream = _carried(venue, state, header)
+            stream = _carried(request.value, states, header)
             with venue.streams.running(stream):
-                await _check_still_performing(venue, state)
+                await _check_still_performing(venue, states)
                 await sink.header(header)
-                carrier = Carrier(venue, stream, state, request.value.id)
+                carrier = Carrier(venue, stream, request.value)
                 await pump(carrier.frames(call), sink.frame, stream, before=carrier.before)
             receipt = _receipt_in(await call.trailing_metadata())
     except TrustnodeError as stopped:
         failure = stopped
     except asyncio.CancelledError:
         failure = (stream and stream.failure) or error("CANCELLED", "the reader went away")
-        await finish(_ended(venue, request, state, logged, stream, None, failure))
+        await finish(_ended(venue, request, logged, stream, None, failure))
         raise
-    return Outcome(await finish(_ended(venue, request, state, logged, stream, receipt, failure)), failure)
+    return Outcome(await finish(_ended(venue, request, logged, stream, receipt, failure)), failure)
 
 
 async def _ended(
-    venue: Venue, request: Verified[AccessRequest], state: AgreementState, logged: asyncio.Future[None],
-    stream: Stream | None, receipt: Document | None, failure: TrustnodeError | None,
+    venue: Venue, request: Verified[AccessRequest], logged: asyncio.Future[None], stream: Stream | None,
+    receipt: Document | None, failure: TrustnodeError | None,
 ) -> Document:  # fmt: skip
     """Settle our part, however it ended; what began nothing is a denial.
 
@@ -97,53 +98,72 @@ async def _ended(
     await logged
     if stream is None:
         refusal = failure or error("PEER_UNREACHABLE")
-        await _denied_there(venue, request, state, refusal)
+        await _denied_there(venue, request, refusal)
         raise refusal
-    receipt = receipt or await _fetch_receipt(venue, state, request.value.id)
-    return await _carried_end(venue, request, state, stream, receipt, failure) or request.document
+    receipt = receipt or await _fetch_receipt(venue, request.value)
+    return await _carried_end(venue, request, stream, receipt, failure) or request.document
 
 
-async def _checked_here(venue: Venue, sender: Sender, ticket: Ticket) -> tuple[Verified[AccessRequest], AgreementState]:
+async def _checked_here(
+    venue: Venue, sender: Sender, ticket: Ticket
+) -> tuple[Verified[AccessRequest], tuple[AgreementState, ...]]:
     request, _, _ = verified_request(venue, ticket)
     value = request.value
     if value.home != venue.domain or value.consumer != sender.participant:
         raise error("NOT_FOUND", "no such agreement")
-    state = await venue.store.read(lambda view: parties_only(view.get(AgreementState, value.agreement), sender))
-    venue.check_in_force(venue.domain, state.provider_node)
-    if state.document != value.agreement_sha256 or state.provider_node != value.provider:
+    states = await venue.store.read(
+        lambda view: tuple(_agreement_here(view, sender, value, named) for named in value.agreements)
+    )
+    venue.check_in_force(venue.domain, value.provider)
+    for state in states:
+        if state.state != "PERFORMING":
+            raise error("GRANT_INVALID", f"the agreement is {state.state}")
+    return request, states
+
+
+def _agreement_here(view: View, sender: Sender, value: AccessRequest, named: Named) -> AgreementState:
+    """An agreement of a request, for its consumer, with the venue that the request names."""
+    state = parties_only(view.get(AgreementState, named.agreement), sender)
+    if state.document != named.agreement_sha256 or state.consumer != value.consumer:
         raise error("NOT_FOUND", "no such agreement")
-    if state.state != "PERFORMING":
-        raise error("GRANT_INVALID", f"the agreement is {state.state}")
-    return request, state
+    check_held_at(state, value.provider)
+    return state
 
 
-async def _check_still_performing(venue: Venue, state: AgreementState) -> None:
+async def _check_still_performing(venue: Venue, states: Sequence[AgreementState]) -> None:
     """What changed before the stream was known to ``streams`` stopped nothing; so look once more."""
-    now = await venue.store.read(lambda view: view.get(AgreementState, state.id))
-    if now is None or now.state != "PERFORMING":
-        raise error("GRANT_INVALID", f"the agreement is {now.state if now else 'gone'}")
+    for now in await venue.store.read(lambda view: [view.get(AgreementState, state.id) for state in states]):
+        if now is None or now.state != "PERFORMING":
+            raise error("GRANT_INVALID", f"the agreement is {now.state if now else 'gone'}")
 
 
-async def _log_request(venue: Venue, request: Verified[AccessRequest], state: AgreementState) -> None:
-    value = request.value
+async def _log_request(venue: Venue, request: Verified[AccessRequest], states: Sequence[AgreementState]) -> None:
+    """The request in the chain of each of its agreements."""
 
     def unit(tx: Tx) -> str:
-        if tx.get(AccessState, value.id) is not None:
-            raise error("REPLAYED", "this request was made before")
         tx.keep(request.document)
-        facts = AccessFacts(grant_active=True, performing=True, well_formed=True, grade_sufficient=True)
-        fresh = AccessState(
-            id=value.id, document=request.digest, agreement=state.id, product=state.product, consumer=value.consumer,
-            consumer_node=venue.domain, provider_node=value.provider, purpose=value.purpose, grade=value.request_proof,
-            started_at=tx.now,
-        )  # fmt: skip
-        fire(
-            tx, ACCESS, fresh, "request", "C", facts, by=value.consumer, documents=(request.digest,),
-            entry={"access_id": value.id, "contract_id": state.id},
-        )  # fmt: skip
+        for state in states:
+            _requested(tx, request, state)
         return ""
 
     await venue.store.write(unit, event_id="", returns=str)
+
+
+def _requested(tx: Tx, request: Verified[AccessRequest], state: AgreementState) -> None:
+    value = request.value
+    access = value.id_under(state.id)
+    if tx.get(AccessState, access) is not None:
+        raise error("REPLAYED", "this request was made before")
+    facts = AccessFacts(grant_active=True, performing=True, well_formed=True, grade_sufficient=True)
+    fresh = AccessState(
+        id=access, document=request.digest, agreement=state.id, product=state.product, consumer=value.consumer,
+        consumer_node=value.home, provider_node=value.provider, purpose=value.purpose, grade=value.request_proof,
+        started_at=tx.now,
+    )  # fmt: skip
+    fire(
+        tx, ACCESS, fresh, "request", "C", facts, by=value.consumer, documents=(request.digest,),
+        entry={"access_id": access, "contract_id": state.id},
+    )  # fmt: skip
 
 
 async def _answer_header(call: Any, logged: asyncio.Future[None], access: str) -> AccessHeader:
@@ -170,15 +190,12 @@ def _header_of(raw: bytes, access: str) -> AccessHeader:
     return header
 
 
-def _carried(venue: Venue, state: AgreementState, header: AccessHeader) -> Stream:
-    keys = {
-        f"access:{header.access}",
-        f"agreement:{state.id}",
-        f"participant:{state.consumer}",
-        f"peer:{state.provider_node}",
-    }
+def _carried(value: AccessRequest, states: Sequence[AgreementState], header: AccessHeader) -> Stream:
+    keys = {f"participant:{value.consumer}", f"peer:{value.provider}"}
+    for state in states:
+        keys |= {f"access:{value.id_under(state.id)}", f"agreement:{state.id}"}
     return Stream(
-        access=header.access, keys=frozenset(keys), salt=bytes.fromhex(header.stream_salt), peer=state.provider_node
+        access=header.access, keys=frozenset(keys), salt=bytes.fromhex(header.stream_salt), peer=value.provider
     )
 
 
@@ -188,8 +205,7 @@ class Carrier:
 
     venue: Venue
     stream: Stream
-    state: AgreementState
-    access: str
+    request: AccessRequest
     acked_rows: int = 0
     acked_bytes: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -214,10 +230,10 @@ class Carrier:
             task.add_done_callback(self._tasks.discard)
 
     async def _acknowledge(self) -> None:
-        item = _ack_item(self.access, self.stream, None, "EQUAL", final=False)
-        document = self.venue.sign(_ack(self.venue, "CARRIER", item, self.state))
+        item = _ack_item(self.request.id, self.stream, None, "EQUAL", final=False)
+        document = self.venue.sign(_ack(self.venue, "CARRIER", item, self.request.provider))
         try:
-            peer = self.venue.peers.get(self.state.provider_node)
+            peer = self.venue.peers.get(self.request.provider)
             await peer.deliver(document.digest, document, timeout_s=20)
         except TrustnodeError:
             return  # the next window's acknowledgement covers this one
@@ -243,8 +259,8 @@ def _ack_item(access: str, stream: Stream, receipt: str | None, verdict: Any, *,
     )  # fmt: skip
 
 
-def _ack(venue: Venue, by: Any, item: AckItem, state: AgreementState) -> ReceiptAck:
-    return ReceiptAck(by=by, items=(item,), **venue.fields(state.provider_node, venue.domain))
+def _ack(venue: Venue, by: Any, item: AckItem, provider: str) -> ReceiptAck:
+    return ReceiptAck(by=by, items=(item,), **venue.fields(provider, venue.domain))
 
 
 def _receipt_in(trailing: Mapping[str, Any]) -> Document | None:
@@ -252,27 +268,27 @@ def _receipt_in(trailing: Mapping[str, Any]) -> Document | None:
     return document_from_bytes(raw) if isinstance(raw, bytes) else None
 
 
-async def _fetch_receipt(venue: Venue, state: AgreementState, access: str) -> Document | None:
+async def _fetch_receipt(venue: Venue, request: AccessRequest) -> Document | None:
     """A cut stream has no trailers here; ask for the receipt, the provider settles within moments."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(RECEIPT_WAIT_S):
             while True:
-                if (receipt := await _asked_receipt(venue, state, access)) is not None:
+                if (receipt := await _asked_receipt(venue, request)) is not None:
                     return receipt
                 await asyncio.sleep(RECEIPT_PAUSE_S)
     return None
 
 
-async def _asked_receipt(venue: Venue, state: AgreementState, access: str) -> Document | None:
+async def _asked_receipt(venue: Venue, request: AccessRequest) -> Document | None:
     try:
-        return await venue.peers.get(state.provider_node).receipt(access, timeout_s=RECEIPT_WAIT_S)
+        return await venue.peers.get(request.provider).receipt(request.id, timeout_s=RECEIPT_WAIT_S)
     except TrustnodeError:
         return None
 
 
 async def _carried_end(
-    venue: Venue, request: Verified[AccessRequest], state: AgreementState, stream: Stream,
-    receipt: Document | None, failure: TrustnodeError | None,
+    venue: Venue, request: Verified[AccessRequest], stream: Stream, receipt: Document | None,
+    failure: TrustnodeError | None,
 ) -> Document | None:  # fmt: skip
     """Compare with our own count, log, acknowledge (protocol 6.4, step 10)."""
     checked = _receipt_of(venue, request, receipt)
@@ -283,10 +299,15 @@ async def _carried_end(
         )
     verdict = _verdict(stream, checked)
     item = _ack_item(request.value.id, stream, receipt.digest if receipt else None, verdict, final=True)
-    ack = venue.sign(_ack(venue, "CARRIER", item, state))
+    ack = venue.sign(_ack(venue, "CARRIER", item, request.value.provider))
 
     def unit(tx: Tx) -> str:
-        return _carried_unit(tx, request, state, stream, receipt, ack, verdict, failure)
+        if receipt is not None:
+            tx.keep(receipt)
+        for named in request.value.agreements:
+            _carried_unit(tx, request.value, named.agreement, stream, receipt, ack, verdict, failure)
+        tx.send(request.value.provider, ack, object=f"ack/{request.value.agreement}")
+        return ack.digest
 
     await venue.store.write(unit, event_id=f"carried/{request.value.id}", returns=str)
     return receipt
@@ -294,9 +315,11 @@ async def _carried_end(
 
 def _receipt_of(venue: Venue, request: Verified[AccessRequest], receipt: Document | None) -> Receipt | None:
     """The receipt of this access, signed by the provider; None where there is none, whatever came in its place."""
+    asked = request.value
     with contextlib.suppress(TrustnodeError):
         value = verify(receipt, Receipt, venue.keyring, None).value if receipt else None
-        return value if value and value.access == request.value.id and value.iss == request.value.provider else None
+        if value and (value.access, value.iss, value.agreements) == (asked.id, asked.provider, asked.agreements):
+            return value
     return None
 
 
@@ -310,10 +333,11 @@ def _verdict(stream: Stream, receipt: Receipt | None) -> str:
 
 
 def _carried_unit(
-    tx: Tx, request: Verified[AccessRequest], state: AgreementState, stream: Stream, receipt: Document | None,
-    ack: Document, verdict: str, failure: TrustnodeError | None,
-) -> str:  # fmt: skip
-    access = tx.get(AccessState, request.value.id)
+    tx: Tx, request: AccessRequest, agreement: str, stream: Stream, receipt: Document | None, ack: Document,
+    verdict: str, failure: TrustnodeError | None,
+) -> None:  # fmt: skip
+    """The end of the access in the chain of one of its agreements."""
+    access = tx.get(AccessState, request.id_under(agreement))
     if access is None:
         raise error("NOT_FOUND", "no such access")
     facts = AccessFacts(
@@ -321,24 +345,23 @@ def _carried_unit(
         cause_named=True,
     )  # fmt: skip
     digests = tuple(d.digest for d in (receipt, ack) if d is not None)
-    if receipt is not None:
-        tx.keep(receipt)
     value = decode(receipt, Receipt) if receipt else None
+    share = value.under(agreement) if value else None
     aborted = failure is not None or value is None or value.outcome == "ABORTED"
     cause = failure.reason if failure else (value.cause if value else "PEER_UNREACHABLE")
     columns: dict[str, Any] = {
         "frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes,
         "stream_commitment": stream.commitment, "receipt": receipt.digest if receipt else "", "carrier_ack": verdict,
-        "cost_fen": value.cost_fen if value else 0, "ended_at": tx.now, "stream_salt": stream.salt.hex(),
+        "cost_fen": share.cost_fen if share else 0, "ended_at": tx.now, "stream_salt": stream.salt.hex(),
     }  # fmt: skip
     entry: dict[str, Any] = {
-        "access_id": access.id, "contract_id": state.id, "amount": stream.rows, "unit": "rows",
+        "access_id": access.id, "contract_id": agreement, "amount": stream.rows, "unit": "rows",
         "stream_commitment": stream.commitment, **({"reason_code": cause} if aborted and cause else {}),
     }  # fmt: skip
     if access.state == "ABORTED":
         # Stopped here before the first frame: the state stands, what came all the same is counted.
         tx.save(msgspec.structs.replace(access, **columns))
-        tx.log("agreement", state.id, "delivery.abort", documents=digests, **entry)
+        tx.log("agreement", agreement, "delivery.abort", documents=digests, **entry)
     else:
         for event in ("allow", "prepared"):
             access = fire(tx, ACCESS, access, event, "K", facts, quiet=True)
@@ -347,27 +370,27 @@ def _carried_unit(
             cause=cause if aborted else "", **columns,
         )  # fmt: skip
     tx.set_setting(f"{ACK_PREFIX}{access.id}/CARRIER", ack.digest)
-    tx.send(state.provider_node, ack, object=f"ack/{state.id}")
-    return ack.digest
 
 
-async def _denied_there(
-    venue: Venue, request: Verified[AccessRequest], state: AgreementState, refusal: TrustnodeError
-) -> None:
-    gone = refusal.reason == "CANCELLED"
-
+async def _denied_there(venue: Venue, request: Verified[AccessRequest], refusal: TrustnodeError) -> None:
     def unit(tx: Tx) -> str:
-        access = tx.get(AccessState, request.value.id)
-        if access is not None and access.state == "REQUESTED":
-            facts = AccessFacts(denied=True, cause_named=True)
-            entry = {"access_id": access.id, "reason_code": refusal.reason, "contract_id": state.id}
-            fire(
-                tx, ACCESS, access, "abort" if gone else "deny", "K", facts, cause=refusal.reason, ended_at=tx.now,
-                entry=entry if gone else entry | {"decision": "DENY"},
-            )  # fmt: skip
+        for named in request.value.agreements:
+            access = tx.get(AccessState, request.value.id_under(named.agreement))
+            if access is not None and access.state == "REQUESTED":
+                _denied_under(tx, access, refusal)
         return ""
 
     await venue.store.write(unit, event_id="", returns=str)
+
+
+def _denied_under(tx: Tx, access: AccessState, refusal: TrustnodeError) -> None:
+    gone = refusal.reason == "CANCELLED"
+    facts = AccessFacts(denied=True, cause_named=True)
+    entry = {"access_id": access.id, "reason_code": refusal.reason, "contract_id": access.agreement}
+    fire(
+        tx, ACCESS, access, "abort" if gone else "deny", "K", facts, cause=refusal.reason, ended_at=tx.now,
+        entry=entry if gone else entry | {"decision": "DENY"},
+    )  # fmt: skip
 
 
 async def broker_read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
@@ -376,16 +399,16 @@ async def broker_read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead
 
 
 async def _broker_read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
-    request, state = await _checked_here(venue, sender, ticket)
-    logged = asyncio.ensure_future(_log_request(venue, request, state))
+    request, states = await _checked_here(venue, sender, ticket)
+    logged = asyncio.ensure_future(_log_request(venue, request, states))
     try:
-        answer = await venue.peers.get(state.provider_node).read(ticket.raw, timeout_s=60)
+        answer = await venue.peers.get(request.value.provider).read(ticket.raw, timeout_s=60)
         await logged
         header, stream = _counted(answer, request.value.id)
     except TrustnodeError as refusal:
-        await _ended(venue, request, state, logged, None, None, refusal)
+        await _ended(venue, request, logged, None, None, refusal)
         raise
-    if await _carried_end(venue, request, state, stream, answer.receipt, None) is None:
+    if await _carried_end(venue, request, stream, answer.receipt, None) is None:
         raise error("VERIFICATION_FAILED", "the other node gave no receipt for what it sent")
     return SmallRead(header, answer.frames, answer.receipt)
 

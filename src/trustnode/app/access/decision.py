@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from trustnode.app.access.admission import Admission, check_usable
+from trustnode.app.access.admission import Admission, Granted, check_usable
 from trustnode.app.participant import remember_foreign
 from trustnode.app.quota import Reservation, cover, reserve, rows_left
 from trustnode.app.transition import fire, pseudonym
@@ -23,18 +23,38 @@ from trustnode.core.access import (
     AccessState,
 )
 from trustnode.core.contract import AgreementState, GrantState
+from trustnode.core.evidence.chain import ChainEnd
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import RefusalRecord, Tx
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What an access is and holds under one agreement: its entry in that chain, what it took of its limits."""
+
+    access: str
+    agreement: str
+    seq: int
+    link: str
+    reserved: tuple[Reservation, ...]
 
 
 class Decided(msgspec.Struct, frozen=True):
     """What the decision unit made durable."""
 
-    seq: int
-    link: str
-    reserved: tuple[Reservation, ...]
+    held: tuple[Held, ...]
+    """Under each agreement, the first one first."""
     rows_left: int | None
-    """Rows that the limits still allow; None: no limit."""
+    """Rows that the limits of all still allow; None: no limit."""
+
+    @property
+    def seq(self) -> int:
+        """Number of the entry in the first agreement's chain."""
+        return self.held[0].seq
+
+    @property
+    def link(self) -> str:
+        """Its link."""
+        return self.held[0].link
 
 
 async def decide(venue: Venue, admission: Admission, whole: Mapping[str, int] | None = None) -> Decided:
@@ -63,21 +83,44 @@ async def decide(venue: Venue, admission: Admission, whole: Mapping[str, int] | 
 
 
 def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int] | None) -> Decided:
-    state = tx.get(AgreementState, admission.state.id)
-    grant = tx.get(GrantState, admission.state.id)
-    value = admission.request.value
-    if state is None or grant is None:
+    tx.keep(admission.request.document)
+    held: list[Held] = []
+    left: list[int] = []
+    for granted in admission.granted:
+        one, rows = _decide_under(tx, venue, admission, granted, whole)
+        held.append(one)
+        left += [] if rows is None else [rows]
+    return Decided(tuple(held), min(left, default=None))
+
+
+def _decide_under(
+    tx: Tx, venue: Venue, admission: Admission, granted: Granted, whole: Mapping[str, int] | None
+) -> tuple[Held, int | None]:
+    """The decision in the chain of one agreement; what one of them refuses undoes all of the unit."""
+    state = tx.get(AgreementState, granted.state.id)
+    if state is None or tx.get(GrantState, state.id) is None:
         raise error("NOT_FOUND", "no such agreement")
     check_usable(tx, state)
-    _check_acknowledged(tx, state, admission.contract.value.ack.term_s)
-    if tx.get(AccessState, admission.id) is not None:
+    _check_acknowledged(tx, state, granted.contract.value.ack.term_s)
+    if tx.get(AccessState, granted.id) is not None:
         raise _denial(admission, error("REPLAYED", "this request was answered before"))
     try:
-        reserved = reserve(tx, admission.contract.policy.counters, admission.id, state.id, admission.zone)
+        reserved = reserve(tx, granted.contract.policy.counters, granted.id, state.id, granted.zone)
         left = rows_left(tx, reserved)
-        reserved = (*cover(tx, reserved, admission.id, whole), *_delegated(tx, admission))
+        reserved = (*cover(tx, reserved, granted.id, whole), *_delegated(tx, admission, granted))
     except TrustnodeError as refusal:
         raise _denial(admission, refusal) from None
+    end = _log_decision(tx, venue, admission, granted)
+    return Held(granted.id, state.id, end.seq, end.link.hex(), reserved), left
+
+
+def _log_decision(tx: Tx, venue: Venue, admission: Admission, granted: Granted) -> ChainEnd:
+    """Row and entry of the access under one agreement.
+
+    Returns:
+        Where the entry stands.
+    """
+    value, state = admission.request.value, granted.state
     facts = AccessFacts(
         grant_active=True,
         performing=True,
@@ -87,38 +130,37 @@ def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int]
         counters_reserved=True,
     )
     fresh = AccessState(
-        id=admission.id, document=admission.request.digest, agreement=state.id, product=state.product,
+        id=granted.id, document=admission.request.digest, agreement=state.id, product=state.product,
         consumer=value.consumer, consumer_node=value.home, provider_node=venue.domain, purpose=value.purpose,
         grade=value.request_proof, plan_commitment=admission.plan_commitment, stream_salt=admission.salt.hex(),
         started_at=tx.now,
     )  # fmt: skip
-    tx.keep(admission.request.document)
-    _commit_to_mark(tx, venue, admission)
+    _commit_to_mark(tx, venue, granted)
     # Request, allow and prepared are one unit with one entry, `access.decide` (lifecycles 8).
     fresh = fire(tx, ACCESS, fresh, "request", "C", facts, by=value.consumer, quiet=True)
     fresh = fire(tx, ACCESS, fresh, "allow", "K", facts, quiet=True)
     fresh = fire(tx, ACCESS, fresh, "prepared", "K", facts, quiet=True)
     tx.log(
-        "agreement", state.id, "access.decide", access_id=admission.id, actor=pseudonym(value.consumer),
+        "agreement", state.id, "access.decide", access_id=granted.id, actor=pseudonym(value.consumer),
         decision="ALLOW",
         documents=(admission.request.digest,), contract_id=state.id, plan_commitment=admission.plan_commitment,
         query_commitment=value.query_commitment, to_state="STREAMING",
     )  # fmt: skip
     end = tx.chain("agreement", state.id)
     tx.place(fresh, decision_seq=end.seq, decision_link=end.link.hex())
-    return Decided(end.seq, end.link.hex(), reserved, left)
+    return end
 
 
-def _commit_to_mark(tx: Tx, venue: Venue, admission: Admission) -> None:
+def _commit_to_mark(tx: Tx, venue: Venue, granted: Granted) -> None:
     """Before the first delivery of a marked copy, commit to what marks it: nobody can make it up once it leaked."""
-    agreement = admission.state.id
-    if not admission.contract.policy.is_marked or tx.find(AccessState, limit=1, agreement=agreement):
+    agreement = granted.state.id
+    if not granted.contract.policy.is_marked or tx.find(AccessState, limit=1, agreement=agreement):
         return
-    mark = venue.mark(admission.state.product, agreement)
+    mark = venue.mark(granted.state.product, agreement)
     tx.log("agreement", agreement, "delivery.prepare", contract_id=agreement, mark_commitment=mark.commitment)
 
 
-def _delegated(tx: Tx, admission: Admission) -> tuple[Reservation, ...]:
+def _delegated(tx: Tx, admission: Admission, granted: Granted) -> tuple[Reservation, ...]:
     """One access of those that the delegation covers: a venue that asks more often would spoil the evidence of both.
 
     Raises:
@@ -127,8 +169,8 @@ def _delegated(tx: Tx, admission: Admission) -> tuple[Reservation, ...]:
     given, value = admission.delegation, admission.request.value
     if given is None or value.request_proof != "DELEGATED" or value.delegation_sha256 is None:
         return ()
-    key = f"{value.agreement}/delegation-{value.delegation_sha256[:32]}"
-    if not tx.reserve(key, 1, given.max_accesses, access=admission.id):
+    key = f"{granted.state.id}/delegation-{value.delegation_sha256[:32]}"
+    if not tx.reserve(key, 1, given.max_accesses, access=granted.id):
         step = "The participant delegates anew: trustnode agreement delegate"
         raise error("QUOTA_TOTAL", f"the delegation covers {given.max_accesses:,} accesses", next_step=step)
     words = f"{given.max_accesses:,} accesses under one delegation"

@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from trustnode.app.access.admission import Admission, Asker, admit, policy_request, record_denial
-from trustnode.app.access.decision import Decided, decide
-from trustnode.app.quota import Reservation, consumed, cover, reservations, rows_left
+import msgspec
+
+from trustnode.app.access.admission import Admission, Asker, Granted, admit, decide_all, record_denial
+from trustnode.app.access.decision import Decided, Held, decide
+from trustnode.app.quota import consumed, cover, reservations, rows_left
 from trustnode.app.streams import Frame, Stream, Window, finish, pump
 from trustnode.app.transition import fire
 from trustnode.app.venue import Sender, Venue
@@ -25,6 +27,7 @@ from trustnode.core.access import (
     DecisionLink,
     Meter,
     Receipt,
+    Share,
 )
 from trustnode.core.contract import AgreementState
 from trustnode.core.document import Document, decode
@@ -113,14 +116,8 @@ def _header(admission: Admission, decided: Decided) -> AccessHeader:
 
 
 def _stream(venue: Venue, sender: Sender, admission: Admission) -> Stream:
-    state, ack = admission.state, admission.contract.value.ack
-    keys = {
-        f"access:{admission.id}",
-        f"agreement:{state.id}",
-        f"product:{state.product}",
-        f"participant:{state.consumer}",
-        f"participant:{state.provider}",
-    }
+    ack = admission.contract.value.ack
+    keys = {key for granted in admission.granted for key in _keys(granted)}
     if sender.kind == "PEER":
         keys.add(f"peer:{sender.domain}")
     return Stream(
@@ -133,23 +130,29 @@ def _stream(venue: Venue, sender: Sender, admission: Admission) -> Stream:
     )
 
 
+def _keys(granted: Granted) -> tuple[str, ...]:
+    """All that a stream hangs on under one agreement."""
+    state = granted.state
+    return (
+        f"access:{granted.id}", f"agreement:{state.id}", f"product:{state.product}", f"participant:{state.consumer}",
+        f"participant:{state.provider}",
+    )  # fmt: skip
+
+
 async def _recheck(venue: Venue, admission: Admission) -> None:
-    """Decide a running stream again (odrl 3, rule 10)."""
+    """Decide a running stream again, under each agreement (odrl 3, rule 10)."""
     venue.check_in_force(venue.domain, admission.request.value.home)
-    state = await venue.store.read(lambda view: view.get(AgreementState, admission.state.id))
-    if state is None or state.state != "PERFORMING":
-        raise error("GRANT_INVALID", f"the agreement is {state.state if state else 'gone'}")
-    value = admission.request.value
-    request = policy_request(
-        venue, value.purpose, value.operation, admission.contract.value, Asker.of(admission.key.value)
-    )
-    decision = admission.contract.policy.decide(request)
-    if decision.outcome != "ALLOW":
-        raise decision.refusal()
+    for state in await venue.store.read(
+        lambda view: [view.get(AgreementState, granted.state.id) for granted in admission.granted]
+    ):
+        if state is None or state.state != "PERFORMING":
+            raise error("GRANT_INVALID", f"the agreement is {state.state if state else 'gone'}")
+    contracts = [granted.contract for granted in admission.granted]
+    decide_all(venue, admission.request.value, contracts, Asker.of(admission.key.value))
 
 
 async def _run(venue: Venue, admission: Admission, decided: Decided, stream: Stream, sink: Sink) -> None:
-    budget = Budget(venue, admission.state.id, admission.id, decided.reserved)
+    budget = Budget(venue, decided.held)
     frames = await admission.session.run(admission.plan, max_rows=decided.rows_left)
     async with frames, asyncio.timeout(STREAM_LIFE_S):
         await pump(frames, sink.frame, stream, before=budget.cover)
@@ -160,9 +163,7 @@ class Budget:
     """Reserves rows and bytes in portions, always before they are handed over; each portion is an entry."""
 
     venue: Venue
-    agreement: str
-    access: str
-    reserved: tuple[Reservation, ...]
+    held: tuple[Held, ...]
     used: dict[str, int] = field(default_factory=lambda: {"rows": 0, "bytes": 0})
 
     async def cover(self, frame: Frame) -> None:
@@ -173,13 +174,19 @@ class Budget:
         """
         self.used["rows"] += frame.note.rows
         self.used["bytes"] += len(frame.data)
-        if any(held.amount < self.used.get(held.unit, 0) for held in self.reserved):
-            self.reserved = await self.venue.store.write(self._unit, event_id="", returns=tuple[Reservation, ...])
+        if any(self._is_short(one) for one in self.held):
+            self.held = await self.venue.store.write(self._unit, event_id="", returns=tuple[Held, ...])
 
-    def _unit(self, tx: Tx) -> tuple[Reservation, ...]:
-        taken = cover(tx, self.reserved, self.access, self.used)
-        tx.log("agreement", self.agreement, "delivery.transfer", access_id=self.access, contract_id=self.agreement)
-        return taken
+    def _is_short(self, one: Held) -> bool:
+        return any(taken.amount < self.used.get(taken.unit, 0) for taken in one.reserved)
+
+    def _unit(self, tx: Tx) -> tuple[Held, ...]:
+        return tuple(self._covered(tx, one) if self._is_short(one) else one for one in self.held)
+
+    def _covered(self, tx: Tx, one: Held) -> Held:
+        taken = cover(tx, one.reserved, one.access, self.used)
+        tx.log("agreement", one.agreement, "delivery.transfer", access_id=one.access, contract_id=one.agreement)
+        return msgspec.structs.replace(one, reserved=taken)
 
 
 async def settle(
@@ -189,7 +196,10 @@ async def settle(
     receipt = venue.sign(_receipt(venue, admission, decided, stream, failure))
 
     def unit(tx: Tx) -> str:
-        return _settled(tx, admission, decided, stream, failure, receipt)
+        tx.keep(receipt)
+        for share, held in zip(decode(receipt, Receipt).shares, decided.held, strict=True):
+            _settled(tx, held, stream, failure, receipt.digest, share.cost_fen)
+        return receipt.digest
 
     await venue.store.write(unit, event_id=f"settle/{admission.id}", returns=str)
     return receipt
@@ -199,13 +209,16 @@ def _receipt(
     venue: Venue, admission: Admission, decided: Decided, stream: Stream, failure: TrustnodeError | None
 ) -> Receipt:
     agreement, now = admission.contract.value, venue.clock.now()
+    first, *joined = [
+        _share(granted, held, stream) for granted, held in zip(admission.granted, decided.held, strict=True)
+    ]
     return Receipt(
         access=admission.id,
         request_sha256=admission.request.digest,
-        agreement=admission.state.id,
-        agreement_sha256=admission.state.document,
-        policy_sha256=admission.contract.policy.digest,
-        decision=DecisionLink(decided.seq, decided.link),
+        agreement=first.agreement,
+        agreement_sha256=first.agreement_sha256,
+        policy_sha256=first.policy_sha256,
+        decision=first.decision,
         plan_commitment=admission.plan_commitment,
         outcome="ABORTED" if failure else "COMPLETE",
         cause=failure.reason if failure else "",
@@ -215,37 +228,44 @@ def _receipt(
         stream_salt=admission.salt.hex(),
         stream_commitment=stream.commitment,
         meter=(Meter("CALL", 1), Meter("ROW", stream.rows), Meter("BYTE", stream.bytes)),
-        cost_fen=agreement.price.cost_fen(rows=stream.rows),
+        cost_fen=first.cost_fen,
         started=admission.request.value.time if stream.frames == 0 else now,
         ended=now,
         path=admission.request.value.path,
+        joined=tuple(joined),
         **venue.fields(venue.domain, agreement.consumer_node),
     )
 
 
-def _settled(
-    tx: Tx, admission: Admission, decided: Decided, stream: Stream, failure: TrustnodeError | None, receipt: Document
-) -> str:
-    state = tx.get(AccessState, admission.id)
+def _share(granted: Granted, held: Held, stream: Stream) -> Share:
+    return Share(
+        agreement=granted.state.id,
+        agreement_sha256=granted.state.document,
+        policy_sha256=granted.contract.policy.digest,
+        decision=DecisionLink(held.seq, held.link),
+        cost_fen=granted.contract.value.price.cost_fen(rows=stream.rows),
+    )
+
+
+def _settled(tx: Tx, held: Held, stream: Stream, failure: TrustnodeError | None, receipt: str, cost_fen: int) -> None:
+    state = tx.get(AccessState, held.access)
     if state is None:
         raise error("NOT_FOUND", "no such access")
-    tx.keep(receipt)
-    used = {held.key: consumed(held.unit, rows=stream.rows, size=stream.bytes) for held in decided.reserved}
-    tx.settle(admission.id, used)
+    used = {taken.key: consumed(taken.unit, rows=stream.rows, size=stream.bytes) for taken in held.reserved}
+    tx.settle(held.access, used)
     columns: dict[str, Any] = {
         "frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes, "stream_commitment": stream.commitment,
-        "receipt": receipt.digest, "cost_fen": decode(receipt, Receipt).cost_fen, "ended_at": tx.now,
+        "receipt": receipt, "cost_fen": cost_fen, "ended_at": tx.now,
         "cause": failure.reason if failure else "",
     }  # fmt: skip
     entry: dict[str, Any] = {
-        "access_id": admission.id, "contract_id": state.agreement, "amount": stream.rows, "unit": "rows",
+        "access_id": held.access, "contract_id": held.agreement, "amount": stream.rows, "unit": "rows",
         "stream_commitment": stream.commitment,
     }  # fmt: skip
     facts = AccessFacts(receipt_signed=True, cause_named=True)
     event = "abort" if failure else "complete"
     extra = {"reason_code": failure.reason} if failure else {}
-    fire(tx, ACCESS, state, event, "K", facts, documents=(receipt.digest,), entry=entry | extra, **columns)
-    return receipt.digest
+    fire(tx, ACCESS, state, event, "K", facts, documents=(receipt,), entry=entry | extra, **columns)
 
 
 class SmallRead(NamedTuple):
@@ -283,5 +303,9 @@ async def _decided_and_settled(venue: Venue, admission: Admission, stream: Strea
 
 
 def _rows_left(view: View, admission: Admission) -> int | None:
-    wanted = reservations(admission.contract.policy.counters, admission.state.id, view.now, admission.zone)
+    wanted = [
+        limit
+        for one in admission.granted
+        for limit in reservations(one.contract.policy.counters, one.state.id, view.now, one.zone)
+    ]
     return rows_left(view, wanted)
