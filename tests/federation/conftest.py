@@ -34,7 +34,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         bureau = made.clients["bureau"]
         offers = ("open", "asked", "few", "rows")
         await made.publish(bureau, product_text("small", offers), "small")
-        await made.publish(bureau, product_text("big", ("open", "one"), file="big", columns=("id", "filler")), "big")
+        await made.publish(bureau, product_text("big", ("open",), file="big", columns=("id", "filler")), "big")
+        await made.publish(bureau, product_text("single", ("one",), file="big", columns=("id", "filler")), "single")
         assert BIG_ROWS > 200_000
         yield made
         for client in made.clients.values():

@@ -127,7 +127,7 @@ async def test_parallel_streams_share_a_limit_of_rows_and_never_pass_it(world) -
 
 async def test_p8_reads_at_once_never_pass_their_limit_and_a_place_is_free_again_when_one_ends(world) -> None:
     acme = world.clients["acme"]
-    agreement = await world.agree(acme, f"{DATA}/big", "one")
+    agreement = await world.agree(acme, f"{DATA}/single", "one")
     readers = [agreement.reader("select * from t") for _ in range(5)]
     streams = [aiter(reader) for reader in readers]
     begun = await asyncio.gather(*(anext(stream) for stream in streams), return_exceptions=True)

@@ -170,6 +170,11 @@ class Receipt(Statement, tag="receipt", kw_only=True, frozen=True):
         """What it was read under, as the request has it."""
         return tuple(Named(share.agreement, share.agreement_sha256) for share in self.shares)
 
+    @property
+    def total_fen(self) -> int:
+        """What it costs under all its agreements together."""
+        return sum(share.cost_fen for share in self.shares)
+
     def under(self, agreement: str) -> Share | None:
         """The access under one agreement; None for one that it was not read under."""
         return next((share for share in self.shares if share.agreement == agreement), None)

@@ -24,7 +24,7 @@ from trustnode.sdk import bundle
 from trustnode.sdk.acks import Acks
 from trustnode.sdk.connection import STREAM_TIMEOUT_S, Connection, Found
 from trustnode.sdk.explanation import Explanation, explanation
-from trustnode.sdk.read import Parameter, Reader, Table, make_query
+from trustnode.sdk.read import Parameter, Reader, Table, in_order, make_query
 from trustnode.sdk.trust import Trust
 from trustnode.wire.convert import RemoteObject
 
@@ -157,10 +157,26 @@ class Agreement:
     # --- reading
 
     def sql(
-        self, sql: str, parameters: Sequence[Parameter] = (), *, purpose: str = "", timeout_s: float = STREAM_TIMEOUT_S
+        self,
+        sql: str,
+        parameters: Sequence[Parameter] = (),
+        *,
+        purpose: str = "",
+        timeout_s: float = STREAM_TIMEOUT_S,
+        joined: Sequence[Agreement] = (),
     ) -> Table:
-        """A query under this agreement; nothing runs yet."""
-        return Table(self, make_query(sql, parameters), purpose or self.purpose, timeout_s=timeout_s)
+        """A query under this agreement; nothing runs yet.
+
+        Args:
+            sql: The query; the table of an agreement is also ``agreement_<short name>.<table>``.
+            parameters: Values of its ``?``.
+            purpose: Purpose of the use; default: that of this agreement.
+            timeout_s: Longest the read may take.
+            joined: Further agreements whose products the query reads too, held at the same venue. Each must allow it,
+                each is counted and paid; the strictest terms hold for the whole query.
+        """
+        query = make_query(sql, parameters)
+        return Table(self, query, purpose or self.purpose, timeout_s=timeout_s, joined=joined)
 
     def reader(
         self,
@@ -170,14 +186,23 @@ class Agreement:
         purpose: str = "",
         timeout_s: float = STREAM_TIMEOUT_S,
         small: bool = False,
+        joined: Sequence[Agreement] = (),
     ) -> Reader:
-        """Read as a stream of batches: one access, one pass, nothing kept."""
+        """Read as a stream of batches: one access, one pass, nothing kept; arguments as of ``sql``."""
         query = make_query(sql, parameters)
-        return Reader(self, query, purpose or self.purpose, timeout_s=timeout_s, small=small)
+        return Reader(self, query, purpose or self.purpose, timeout_s=timeout_s, small=small, joined=joined)
 
-    async def explain(self, sql: str = "", parameters: Sequence[Parameter] = (), *, purpose: str = "") -> Explanation:
-        """What a query would deliver, and why; reads nothing, uses nothing up."""
-        return await explanation(self.connection, {"agreement": self.id}, purpose or self.purpose, sql, parameters)
+    async def explain(
+        self,
+        sql: str = "",
+        parameters: Sequence[Parameter] = (),
+        *,
+        purpose: str = "",
+        joined: Sequence[Agreement] = (),
+    ) -> Explanation:
+        """What a query would deliver, and why; reads nothing, uses nothing up; arguments as of ``sql``."""
+        under = {"agreement": self.id, "joined": [one.id for one in in_order(self, joined)]}
+        return await explanation(self.connection, under, purpose or self.purpose, sql, parameters)
 
     async def receipts(self, limit: int = 100) -> list[Delivered]:
         """Accesses under this agreement with their receipts, newest first."""
@@ -200,8 +225,9 @@ class Agreement:
         return Delivered(found, request, receipt, document, tuple(answer["acks"]))
 
     async def cost(self) -> int:
-        """Fen owed so far, by the receipts."""
-        return sum(line.receipt.cost_fen for line in await self.receipts(limit=10_000) if line.receipt)
+        """Fen owed under this agreement so far, by the receipts."""
+        shares = [line.receipt.under(self.id) for line in await self.receipts(limit=10_000) if line.receipt]
+        return sum(share.cost_fen for share in shares if share)
 
     # --- steps
 
@@ -225,8 +251,15 @@ class Agreement:
     def _nodes(self) -> tuple[str, ...]:
         return (self.value.consumer_node, self.value.provider_node)
 
-    async def delegate(self, until: str | date, *, max_accesses: int = MAX_ACCESSES) -> Document:
+    async def delegate(
+        self, until: str | date, *, max_accesses: int = MAX_ACCESSES, joined: Sequence[Agreement] = ()
+    ) -> Document:
         """Let the home venue ask in our name, for clients that cannot sign.
+
+        Args:
+            until: Last day, or the instant of the end.
+            max_accesses: How often, under each agreement.
+            joined: Further agreements that the same delegation covers, so that one query may read under all of them.
 
         Raises:
             TrustnodeError: FIELD_FORMAT when ``until`` is more than 31 days ahead.
@@ -237,7 +270,7 @@ class Agreement:
         if not fields["time"] < expires <= clock.shift(fields["time"], MAX_DELEGATION_DAYS * 86400):
             raise error("FIELD_FORMAT", f"until: at most {MAX_DELEGATION_DAYS} days ahead", field="until")
         delegation = Delegation(
-            agreements=((self.id, self.document.digest),),
+            agreements=tuple((one.id, one.document.digest) for one in (self, *in_order(self, joined))),
             home=profile.venue,
             max_accesses=max_accesses,
             **{**fields, "expires": expires},

@@ -54,7 +54,9 @@ def wrap(value: Any) -> Any:
 
 
 def unwrap(value: Any) -> Any:
-    """The object behind a blocking form."""
+    """The object behind a blocking form, or behind each of a list or tuple."""
+    if type(value) in (list, tuple):
+        return type(value)(unwrap(item) for item in value)
     return value._aio if isinstance(value, Blocking) else value  # noqa: SLF001 (our own)
 
 

@@ -7,10 +7,11 @@ sending the acknowledgement (``acks``), decoding (``decoding``). Source: protoco
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trustnode.core.access import AccessHeader, AccessRequest, AckItem, Receipt
+from trustnode.core.access import AccessHeader, AccessRequest, AckItem, Named, Receipt
 from trustnode.core.document import Verified
 from trustnode.core.stream import FrameNote, chain_next, chain_start, frame_digest
 from trustnode.errors import error
@@ -92,6 +93,7 @@ def check_receipt(receipt: Receipt, request: Verified[AccessRequest], header: Ac
         ("request_sha256", receipt.request_sha256, request.digest),
         ("agreement", receipt.agreement, asked.agreement),
         ("agreement_sha256", receipt.agreement_sha256, asked.agreement_sha256),
+        ("joined", ids(receipt.agreements), ids(asked.agreements)),
         ("iss", receipt.iss, asked.provider),
         ("stream_salt", receipt.stream_salt, header.stream_salt),
         ("decision.seq", str(receipt.decision.seq), str(header.decision_seq)),
@@ -100,6 +102,11 @@ def check_receipt(receipt: Receipt, request: Verified[AccessRequest], header: Ac
     for name, said, expected in stated:
         if said != expected:
             raise error("VERIFICATION_FAILED", f"the receipt differs in {name}", field=name)
+
+
+def ids(agreements: Sequence[Named]) -> str:
+    """Agreements as one text, to compare and to show."""
+    return ", ".join(f"{one.agreement} {one.agreement_sha256}" for one in agreements)
 
 
 def _note(metadata: memoryview) -> FrameNote:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
 
-from trustnode.core.access import REQUEST_LIFE_S, AccessHeader, AccessRequest, Query, Receipt
+from trustnode.core.access import MAX_JOINED, REQUEST_LIFE_S, AccessHeader, AccessRequest, Named, Query, Receipt
 from trustnode.core.document import Document, Verified
 from trustnode.core.stream import SALT_BYTES, query_commitment
 from trustnode.errors import REASONS, IdentityRefused, TrustnodeError, error
@@ -56,8 +56,12 @@ class Reader:
     Leaving it early ends the access; what was delivered is settled by its receipt.
     """
 
-    def __init__(self, agreement: Agreement, query: Query, purpose: str, *, timeout_s: float, small: bool) -> None:
+    def __init__(
+        self, agreement: Agreement, query: Query, purpose: str, *, timeout_s: float, small: bool,
+        joined: Sequence[Agreement] = (),
+    ) -> None:  # fmt: skip
         self._agreement = agreement
+        self._joined = in_order(agreement, joined)
         self._query = query
         self._purpose = purpose
         self._timeout_s = timeout_s
@@ -121,8 +125,8 @@ class Reader:
 
     @property
     def cost(self) -> int | None:
-        """Fen owed for this access; None until it has ended."""
-        return self._receipt.value.cost_fen if self._receipt else None
+        """Fen owed for this access, under all its agreements; None until it has ended."""
+        return self._receipt.value.total_fen if self._receipt else None
 
     async def open(self) -> None:
         """Begin the access and wait for its schema.
@@ -146,7 +150,8 @@ class Reader:
     async def _read(self) -> AsyncGenerator[Any, None]:
         agreement = self._agreement
         await agreement.connection.renew_if_due()
-        await agreement.acks.flush(agreement.id)
+        for one in (agreement, *self._joined):
+            await agreement.acks.flush(one.id)
         await agreement.trust.prepare(agreement.connection, agreement.value.provider_node)
         if self._small:
             try:
@@ -268,7 +273,8 @@ class Reader:
             home=profile.venue,
             provider=value.provider_node,
             purpose=self._purpose,
-            operation=agreement.operation,
+            operation="aggregate" if "aggregate" in {one.operation for one in (agreement, *self._joined)} else "read",
+            joined=tuple(Named(one.id, one.document.digest) for one in self._joined),
             query_commitment=query_commitment(salt, content),
             request_proof="SIGNED" if profile.settings.custody == "HELD" else "CUSTODY",
             **profile.fields(profile.venue, value.provider_node, life_s=REQUEST_LIFE_S),
@@ -284,8 +290,11 @@ class Table:
     ``repr``, completion and a notebook's display read nothing. ``run`` makes a new access.
     """
 
-    def __init__(self, agreement: Agreement, query: Query, purpose: str, *, timeout_s: float) -> None:
+    def __init__(
+        self, agreement: Agreement, query: Query, purpose: str, *, timeout_s: float, joined: Sequence[Agreement] = ()
+    ) -> None:
         self._agreement = agreement
+        self._joined = in_order(agreement, joined)
         self._query = query
         self._purpose = purpose
         self._timeout_s = timeout_s
@@ -334,7 +343,7 @@ class Table:
 
     async def run(self) -> Table:
         """Make a new access with the same query, and read it."""
-        fresh = Table(self._agreement, self._query, self._purpose, timeout_s=self._timeout_s)
+        fresh = Table(self._agreement, self._query, self._purpose, timeout_s=self._timeout_s, joined=self._joined)
         await fresh.to_arrow()
         return fresh
 
@@ -362,11 +371,29 @@ class Table:
     async def _read(self) -> Any:
         pa = need("pyarrow")
         small = looks_small(self.sql)
-        reader = Reader(self._agreement, self._query, self._purpose, timeout_s=self._timeout_s, small=small)
+        reader = Reader(
+            self._agreement, self._query, self._purpose, timeout_s=self._timeout_s, small=small, joined=self._joined
+        )
         self._reader = reader
         async with reader:
             batches = [batch async for batch in reader]
         return pa.Table.from_batches(batches, schema=reader.schema)
+
+
+def in_order(agreement: Agreement, joined: Sequence[Agreement]) -> tuple[Agreement, ...]:
+    """The further agreements of one query, as a request names them.
+
+    Raises:
+        TrustnodeError: QUERY_INVALID when their data are not held at one venue, or they are too many.
+    """
+    if len(joined) > MAX_JOINED:
+        raise error("QUERY_INVALID", f"a query reads under at most {MAX_JOINED + 1} agreements", field="joined")
+    venues = sorted({one.value.provider_node for one in (agreement, *joined)})
+    if len(venues) > 1:
+        message = f"these are held at {len(venues)} venues, {', '.join(venues)}: read each"
+        raise error("QUERY_INVALID", message, field="joined")
+    others = {one.id: one for one in joined if one.id != agreement.id}
+    return tuple(others[id] for id in sorted(others))
 
 
 def make_query(sql: str, parameters: Sequence[Parameter]) -> Query:

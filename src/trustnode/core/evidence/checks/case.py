@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
 from trustnode.core import clock
+from trustnode.core.access import Named as ReadUnder
 from trustnode.core.access import Receipt
 from trustnode.core.contract import Agreement
 from trustnode.core.document import (
@@ -180,10 +181,14 @@ class Access:
     """One access as the provider's chain and the documents show it."""
 
     id: str
+    entry_id: str
+    """Its id in this agreement's chains; another one where it is one of several that the request joins."""
     decided: Shown
     time: str
     request: str
     """Digest."""
+    agreements: tuple[ReadUnder, ...]
+    """All that it reads under, the first one first."""
     consumer: str
     plan_commitment: str
     reserved_rows: int | None = None

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from trustnode.core import clock
-from trustnode.core.access import AccessRequest, Receipt, ReceiptAck
+from trustnode.core.access import AccessRequest, Named, Receipt, ReceiptAck
 from trustnode.core.contract import Delegation, at_least
 from trustnode.core.document import SKEW_S, Statement, Verified, decode, name_of
 from trustnode.core.evidence.checks.case import Access, Case, Shown, Trail
@@ -60,7 +60,8 @@ def _request_of(
         if all(digest in case.contents.documents for digest in entry.documents):
             case.find("INVALID", f"the decision on {entry.access_id} names no request that stands")
         return None
-    if entry.decision != "ALLOW" or named[0].value.id != entry.access_id or entry.access_id in case.accesses:
+    request = named[0].value
+    if entry.decision != "ALLOW" or _id_here(case, request) != entry.access_id or request.id in case.accesses:
         case.find("INVALID", f"the decision on {entry.access_id} is not one decision to allow this request")
         return None
     return named[0]
@@ -69,9 +70,11 @@ def _request_of(
 def _note_access(case: Case, one: Shown, entry: Entry, request: Verified[AccessRequest]) -> None:
     case.accesses[request.value.id] = Access(
         id=request.value.id,
+        entry_id=entry.access_id or "",
         decided=one,
         time=entry.time,
         request=request.digest,
+        agreements=request.value.agreements,
         consumer=request.value.consumer,
         plan_commitment=entry.plan_commitment or "",
         reserved_rows=entry.amount if entry.unit == "rows" else None,
@@ -97,7 +100,12 @@ def _check_request(case: Case, entry: Entry, request: AccessRequest) -> None:
 
 
 def _is_of_this(case: Case, one: AccessRequest | Receipt) -> bool:
-    return (one.agreement, one.agreement_sha256) == (case.value.contract_id, case.contents.agreement)
+    return Named(case.value.contract_id, case.contents.agreement) in one.agreements
+
+
+def _id_here(case: Case, request: AccessRequest) -> str:
+    """The access in the chain of this agreement: an id of its own where it is one of those that were joined."""
+    return request.id_under(case.value.contract_id)
 
 
 def _failing(facts: Mapping[str, bool]) -> str:
@@ -124,7 +132,7 @@ def _check_delegation(
     covers = (
         value.iss == request.consumer
         and value.home == request.home
-        and (request.agreement, request.agreement_sha256) in value.agreements
+        and {(one.agreement, one.agreement_sha256) for one in request.agreements} <= set(value.agreements)
         and value.expires is not None
         and entry.time <= clock.shift(value.expires, SKEW_S)
         and used[digest] <= value.max_accesses
@@ -146,7 +154,8 @@ def check_receipts(case: Case) -> str:
         if receipt is None:
             continue
         _check_receipt(case, entry, receipt, links)
-        count, rows, fen = count + 1, rows + receipt.value.rows, fen + receipt.value.cost_fen
+        share = receipt.value.under(case.value.contract_id)
+        count, rows, fen = count + 1, rows + receipt.value.rows, fen + (share.cost_fen if share else 0)
     case.counted |= {"receipts": count, "rows": rows, "cost_fen": fen}
     return f"{count} receipts: {rows:,} rows"
 
@@ -168,14 +177,18 @@ def _receipt_of(case: Case, entry: Entry, receipts: dict[str, Verified[Receipt]]
 
 def _check_receipt(case: Case, entry: Entry, found: Verified[Receipt], links: dict[tuple[int, str], Shown]) -> None:
     receipt, value = found.value, case.value
+    share = receipt.under(value.contract_id)
+    if share is None:
+        case.find("INVALID", f"the receipt of {receipt.access} is of other agreements than this one")
+        return
     access = case.accesses.get(receipt.access)
-    decided = links.get((receipt.decision.seq, receipt.decision.link))
+    decided = links.get((share.decision.seq, share.decision.link))
     if access is None and decided is not None and decided.entry is None:
         case.bare.append(receipt)
         return
     if access is None and decided is not None and decided.entry is not None and decided.entry.type == "access.decide":
         return  # check 8 has said what is wrong with it
-    if access is None or access.decided is not decided or entry.access_id != receipt.access:
+    if access is None or access.decided is not decided or entry.access_id != access.entry_id:
         case.find("INVALID", f"the receipt of {receipt.access} points at no decision of that access in the chain")
         return
     ended = "COMPLETE" if entry.type == "delivery.complete" else "ABORTED"
@@ -184,13 +197,14 @@ def _check_receipt(case: Case, entry: Entry, found: Verified[Receipt], links: di
             "issuer": receipt.iss == value.provider_node,
             "request": receipt.request_sha256 == access.request,
             "agreement": _is_of_this(case, receipt),
-            "policy": receipt.policy_sha256 == odrl.digest(value.policy),
+            "joined agreements": receipt.agreements == access.agreements,
+            "policy": share.policy_sha256 == odrl.digest(value.policy),
             "plan": receipt.plan_commitment == access.plan_commitment,
             "outcome": receipt.outcome == ended,
             "rows": entry.unit != "rows" or entry.amount == receipt.rows,
             "stream": entry.stream_commitment in (None, receipt.stream_commitment),
             "reservation": access.reserved_rows is None or receipt.rows <= access.reserved_rows,
-            "cost": receipt.cost_fen == value.price.cost_fen(rows=receipt.rows),
+            "cost": share.cost_fen == value.price.cost_fen(rows=receipt.rows),
             "meter": {m.amount for m in receipt.meter if m.unit == "ROW"} <= {receipt.rows},
             "time": receipt.started <= receipt.ended <= clock.shift(entry.time, SKEW_S),
             "second receipt": not access.receipt,
@@ -199,7 +213,7 @@ def _check_receipt(case: Case, entry: Entry, found: Verified[Receipt], links: di
     if wrong:
         case.find("INVALID", f"the receipt of {receipt.access} does not fit its entry or agreement: {wrong}")
     access.receipt, access.rows, access.bytes = found.digest, receipt.rows, receipt.bytes
-    access.outcome, access.cost_fen, access.receipted = receipt.outcome, receipt.cost_fen, entry.time
+    access.outcome, access.cost_fen, access.receipted = receipt.outcome, share.cost_fen, entry.time
 
 
 # --- 10 -------------------------------------------------------------------------------------------------------------

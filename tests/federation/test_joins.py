@@ -1,0 +1,240 @@
+"""One query over several agreements of one venue: each is asked, counted and logged, and each can end the stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from federation.test_control import stalled
+from federation.test_quotas import read, used
+from federation.test_replay import counters_of, lost, rows, told_by
+from federation.world import (
+    DATA,
+    HOME,
+    AccessState,
+    AgreementState,
+    World,
+    product_text,
+    receipt_in,
+    ticket,
+    two_venues,
+)
+
+from trustnode.core.access import AccessRequest, Named
+from trustnode.core.document import decode, seal
+from trustnode.core.evidence.verify import verify_bundle
+from trustnode.core.identifier import schema_name
+from trustnode.core.identity import fingerprint
+from trustnode.errors import TrustnodeError
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOTH = "select t.id, p.grp from t join ports p on t.id = p.id"
+TOTALS = """
+[[offer]]
+name = "totals"
+price = "free"
+approval = "automatic"
+[offer.terms]
+purposes = ["statistics"]
+who = "anyone"
+period = "12 months"
+result = "aggregates"
+person = "id"
+group_by = ["grp"]
+measures = ["count"]
+min_group = 10
+keep = "unlimited"
+onward = "allowed"
+"""
+FEW = BOTH + " where t.id < 5"
+
+
+def ports(name: str, *offers: str, file: str = "small") -> str:
+    """Another product, whose table is called ports."""
+    columns = ("id", "grp") if file == "small" else ("id", "filler")
+    return product_text(name, offers, file=file, columns=columns).replace('table = "t"', 'table = "ports"')
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with two_venues(tmp_path_factory.mktemp("pair"), "open", "few", "rows") as made:
+        bureau = made.clients["bureau"]
+        await made.publish(bureau, ports("ports", "open", "few", "daily"), "ports")
+        await made.publish(bureau, ports("wide", "open", file="big"), "wide")
+        await made.publish(bureau, product_text("counted", ()) + TOTALS, "counted")
+        await made.join(HOME, "other", "CONSUMER")
+        yield made
+
+
+async def two(pair: World, first: str = "open", second: str = "open", product: str = "ports") -> tuple[Any, Any]:
+    acme = pair.clients["acme"]
+    return await pair.agree(acme, f"{DATA}/small", first), await pair.agree(acme, f"{DATA}/{product}", second)
+
+
+def joining(client: Any, first: Any, *others: Any, sql: str = FEW, **changes: Any) -> Any:
+    """A signed request over several agreements."""
+    named = tuple(sorted((Named(one.id, one.document.digest) for one in others), key=lambda one: one.agreement))
+    return ticket(client, first, sql, **({"joined": named} | changes))
+
+
+async def test_two_products_are_read_in_one_query_and_both_chains_and_receipts_say_so(pair: World) -> None:
+    one, other = await two(pair, "few", "few")
+    table = one.sql(FEW, joined=[other])
+    got = await table.to_arrow()
+    assert (got.num_rows, got.column_names) == (5, ["id", "grp"])
+    assert [share.agreement for share in table.receipt.shares] == [one.id, other.id]
+    assert (await used(pair, one), await used(pair, other)) == (
+        {f"{one.id}/count/none": 1}, {f"{other.id}/count/none": 1},
+    )  # fmt: skip
+    for domain in (DATA, HOME):
+        for agreement in (one, other):
+            [row] = await pair[domain].venue.store.read(
+                lambda view, a=agreement: view.find(AccessState, agreement=a.id)
+            )
+            assert (row.state, row.rows, row.carrier_ack) == ("DELIVERED", 5, "EQUAL")
+            [line] = await agreement.receipts()
+            assert line.receipt == table.receipt
+            chain = [entry.type for entry in await pair.entries(domain, "agreement", agreement.id)]
+            assert "delivery.complete" in chain
+            assert ("access.decide" if domain == DATA else "access.request") in chain
+
+
+async def test_the_bundle_of_each_agreement_holds_and_every_counter_is_told_again(pair: World, tmp_path: Any) -> None:
+    one, other = await two(pair, "few", "few")
+    await one.sql(FEW, joined=[other]).to_arrow()
+    async with one.reader(BOTH, joined=[other]) as reader:
+        assert sum([batch.num_rows async for batch in reader]) == 1000
+    anchors = {domain: fingerprint(pair.card(domain)) for domain in (DATA, HOME)}
+    for agreement in (one, other):
+        path = await agreement.bundle(tmp_path / f"{agreement.short}.bundle")
+        report = await asyncio.to_thread(verify_bundle, path.read_bytes(), anchors)
+        assert report.findings == ()
+        assert (report.verdict, report.counts.receipts, report.counts.rows) == ("VERIFIED", 2, 1005)
+    for domain in (DATA, HOME):
+        store = pair[domain].venue.store
+        told, live, counted = await store.read(lambda view: (told_by(view), rows(view), counters_of(view)))
+        again = await store.read(lambda view, told=told: {(type(s), s.id): s for s in told.states(view.document)})
+        assert again == {name: state for name, state in live.items() if not lost(told, state)}
+        assert {name: amount.amount for name, amount in told.counters.items()} == counted
+        assert told.older == set()
+
+
+async def test_p8_sixteen_clients_pass_the_limit_of_neither_agreement(pair: World) -> None:
+    acme = pair.clients["acme"]
+    one, other = await two(pair, "few", "daily")
+    raws = [joining(acme, one, other).raw if i % 2 else joining(acme, other, one).raw for i in range(16)]
+    answers = await asyncio.gather(*(read(acme, raw) for raw in raws))
+    assert sum(not isinstance(answer, TrustnodeError) for answer in answers) == 2
+    assert await used(pair, one) == {f"{one.id}/count/none": 2}
+
+
+async def test_p8_a_join_does_not_bypass_the_limit_of_one_and_burns_nothing_of_the_other(pair: World) -> None:
+    acme = pair.clients["acme"]
+    one, other = await two(pair, "open", "few")
+    for _ in range(5):
+        await other.sql("select id from ports limit 1").to_arrow()
+    failures = [await read(acme, joining(acme, *pairing).raw) for pairing in ((one, other), (other, one))]
+    assert [failure.reason for failure in failures] == ["QUOTA_AGREED"] * 2
+    limited, free = await two(pair, "few", "open")
+    for _ in range(5):
+        await limited.sql("select id from t limit 1").to_arrow()
+    assert (await read(acme, joining(acme, limited, other).raw)).reason == "QUOTA_AGREED"
+    assert await used(pair, other) == {f"{other.id}/count/none": 5}
+    rows_of_one, _ = await two(pair, "rows", "open")
+    async with rows_of_one.reader(BOTH, joined=[free]) as reader:
+        assert sum([batch.num_rows async for batch in reader]) == 1000
+    reader, got = rows_of_one.reader(BOTH, joined=[free]), 0
+    with pytest.raises(TrustnodeError) as ended:
+        async with reader:
+            async for batch in reader:
+                got += batch.num_rows
+    assert (got, ended.value.reason[:5]) == (500, "QUOTA")
+    assert list((await used(pair, rows_of_one)).values()) == [1500]
+
+
+async def test_p1_an_agreement_that_is_added_or_swapped_after_signing_is_refused(pair: World) -> None:
+    acme = pair.clients["acme"]
+    one, other = await two(pair)
+    third = await pair.agree(acme, f"{DATA}/ports", "few")
+    honest = joining(acme, one, other)
+    for changed in ({"joined": [{"agreement": third.id, "agreement_sha256": third.document.digest}]}, {"joined": []}):
+        body = honest.request.payload
+        value = decode(honest.request, AccessRequest)
+        fields = {name: getattr(value, name) for name in value.__struct_fields__}
+        forged = AccessRequest(**(fields | {"joined": tuple(Named(**item) for item in changed["joined"])}))
+        document = seal(forged)
+        assert document.payload != body
+        resigned = type(document)(document.payload_type, document.payload, honest.request.signatures)
+        raw = ticket_with(honest, resigned)
+        for caller in (acme.connection.home, pair.node_caller(HOME, DATA)):
+            with pytest.raises(TrustnodeError) as refused:
+                await caller.read(raw, timeout_s=20)
+            assert refused.value.reason == "SIGNATURE_INVALID"
+
+
+def ticket_with(honest: Any, request: Any) -> bytes:
+    from trustnode.wire.convert import new_ticket
+
+    return new_ticket(request, honest.query, honest.query_salt, honest.key_document).raw
+
+
+async def test_p2a_an_agreement_of_somebody_else_is_no_other_than_one_that_is_not_there(pair: World) -> None:
+    acme, other = pair.clients["acme"], pair.clients["other"]
+    mine, _ = await two(pair)
+    theirs = await pair.agree(other, f"{DATA}/ports", "few")
+    unknown = Named("no such agreement", "0" * 64)
+    theirs_by = Named(theirs.id, theirs.document.digest)
+    by_node = pair.node_caller(HOME, DATA)
+    for named in (theirs_by, unknown, Named(theirs.id, "0" * 64)):
+        raw = ticket(acme, mine, FEW, joined=(named,)).raw
+        for caller in (acme.connection.home, by_node):
+            with pytest.raises(TrustnodeError) as refused:
+                await caller.read(raw, timeout_s=20)
+            assert (refused.value.reason, refused.value.message) == ("NOT_FOUND", "no such agreement")
+    chain = await pair.entries(DATA, "agreement", theirs.id)
+    assert not any(entry.type in ("access.decide", "access.deny") for entry in chain)
+
+
+async def test_q3a_a_join_gets_no_row_past_an_agreement_for_aggregates(pair: World) -> None:
+    acme = pair.clients["acme"]
+    totals, plain = await pair.agree(acme, f"{DATA}/counted"), await pair.agree(acme, f"{DATA}/ports", "open")
+    sql = "select p.id, x.n from ports p join (select grp, count(*) n from t group by grp) x using (grp)"
+    for order in ((totals, plain), (plain, totals)):
+        for operation in ("read", "aggregate"):
+            failure = await read(acme, joining(acme, *order, sql=sql, operation=operation).raw)
+            assert failure.reason == "DENIED"
+            assert failure.message.startswith("aggregates only")
+    assert [entry.type for entry in await pair.entries(DATA, "agreement", plain.id)].count("access.decide") == 0
+
+
+async def test_p3c_revoking_any_one_agreement_stops_the_stream_in_both_chains(pair: World) -> None:
+    one, wide = await two(pair, product="wide")
+    held = await pair.clients["bureau"].agreement(wide.id)
+
+    class Joined:
+        id = one.id
+
+        def reader(self, _sql: str) -> Any:
+            sql = (
+                f"select p.* from ports p, (select count(*) n from {schema_name(one.id)}.t) x where p.id >= x.n - 1000"
+            )
+            return one.reader(sql, joined=[wide])
+
+    async with stalled(pair, Joined()) as stream:
+        await held.suspend("prices are wrong")
+        failure = await stream.rest()
+        assert failure.reason == "GRANT_INVALID"
+    for domain in (DATA, HOME):
+        await stream.settled(domain)
+        for agreement in (one, wide):
+            chain = await pair.entries(domain, "agreement", agreement.id)
+            assert [e.reason_code for e in chain if e.type == "delivery.abort"] == ["GRANT_INVALID"]
+    receipt = await pair[DATA].venue.store.read(lambda view: receipt_in(view, stream.access))
+    assert [share.agreement for share in receipt.shares] == [one.id, wide.id]
+    assert (await pair.state(DATA, AgreementState, one.id)).state == "PERFORMING"
+    with pytest.raises(TrustnodeError) as refused:
+        await one.sql("select count(*) from t, ports", joined=[wide]).to_arrow()
+    assert refused.value.reason == "GRANT_INVALID"
