@@ -1,5 +1,6 @@
 """Whether conditions imply others: against z3, which knows nothing of cells and boxes (odrl 8)."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import z3
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trustnode.core.policy import subsume
+from trustnode.core.policy import evaluate, subsume
 from trustnode.core.policy.odrl import Constraint
 from trustnode.core.policy.purposes import PURPOSES
 from trustnode.core.policy.subsume import NOT_FALSE, TRUE, Space
@@ -251,6 +252,32 @@ def test_an_area_lies_in_the_area_around_it(asked, offered, answer):
         subsume.implied([when("tn:jurisdiction", "isAnyOf", asked)], [when("tn:jurisdiction", "isAnyOf", offered)])
         is answer
     )
+
+
+AREAS = st.lists(st.sampled_from(["CN", "33", "3300", "330100", "44", "DE"]), min_size=1, max_size=3, unique=True)
+OF_AREAS = st.lists(
+    st.builds(lambda operator, right: when("tn:jurisdiction", operator, *right), st.sampled_from(LISTS), AREAS),
+    min_size=1,
+    max_size=2,
+)
+
+
+@given(OF_AREAS, OF_AREAS)
+@settings(max_examples=60, deadline=None)
+def test_areas_imply_each_other_as_in_every_node_that_there_can_be(asked, offered):
+    inside = {"CN": {"CN"}, "DE": {"DE"}, "33": {"33", "CN"}, "44": {"44", "CN"}, "3300": {"3300", "33", "CN"},
+              "330100": {"330100", "33", "CN"}, "other": {"other"}}  # fmt: skip
+    nodes = [
+        frozenset().union(*(inside[area] for area in chosen))
+        for size in range(1, 8)
+        for chosen in itertools.combinations(inside, size)
+    ]
+
+    def holds(rule, areas):
+        return all(evaluate.term(part.operator, part.values, lambda value: value)(areas) for part in rule)
+
+    expected = all(holds(offered, areas) for areas in nodes if holds(asked, areas))
+    assert subsume.implied(asked, offered) is expected
 
 
 def test_limits_of_different_windows_are_different_quantities():

@@ -11,7 +11,7 @@ real requests, so this cannot disagree with them. A rule becomes boxes: one set 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
@@ -280,8 +280,11 @@ def _values(left: str, kind: words.Kind, atoms: Sequence[Constraint]) -> Iterabl
         return PURPOSES
     if left in _SINGLE:
         return _one_word(atoms)
-    found = _several_words(atoms)
-    return _with_areas_around(found, atoms) if left == "tn:jurisdiction" else found
+    return _areas(atoms) if left == "tn:jurisdiction" else _several_words(atoms, _named(atoms), _alike)
+
+
+def _named(atoms: Sequence[Constraint]) -> set[str]:
+    return {value for atom in atoms for value in atom.values}
 
 
 def _numbers(atoms: Sequence[Constraint]) -> list[int]:
@@ -317,25 +320,40 @@ def never_longer(one: Duration, other: Duration) -> bool:
     return in_months or one.at_most_s <= other.at_least_s
 
 
-def _with_areas_around(sets: Iterable[frozenset[str]], atoms: Sequence[Constraint]) -> Iterator[frozenset[str]]:
-    """A node that lies in an area lies in those around it, too."""
-    named = {value for atom in atoms for value in atom.values}
-    for found in sets:
-        if all(grammar.areas(area) & named <= found for area in found if area.isdigit()):
+def _areas(atoms: Sequence[Constraint]) -> Iterator[frozenset[str]]:
+    """Sets of areas: a node that lies in one lies in those around it, too."""
+    named = _named(atoms).union(*map(_around, _named(atoms)))
+    kind_of = str if _tells_all(atoms) else _around
+    for found in _several_words(atoms, named, kind_of):
+        if all(_around(area) <= found for area in found):
             yield found
 
 
+def _around(area: str) -> frozenset[str]:
+    return grammar.areas(area) - {area} if area.isdigit() else frozenset()
+
+
+def _alike(_word: str) -> object:
+    return None
+
+
+def _tells_all(atoms: Sequence[Constraint]) -> bool:
+    return any(atom.operator in _WHOLE for atom in atoms)
+
+
 def _one_word(atoms: Sequence[Constraint]) -> Iterator[str]:
-    yield from sorted({value for atom in atoms for value in atom.values})
+    yield from sorted(_named(atoms))
     yield _OTHER
 
 
-def _several_words(atoms: Sequence[Constraint]) -> Iterator[frozenset[str]]:
-    """Every set of words, up to words that stand in the same lists."""
-    classes: dict[tuple[bool, ...], list[str]] = {}
-    for word in sorted({value for atom in atoms for value in atom.values}):
-        classes.setdefault(tuple(word in atom.values for atom in atoms), []).append(word)
-    tells_all = any(atom.operator in _WHOLE for atom in atoms)
+def _several_words(
+    atoms: Sequence[Constraint], named: Iterable[str], kind_of: Callable[[str], object]
+) -> Iterator[frozenset[str]]:
+    """Every set of words, up to words of one kind that stand in the same lists."""
+    classes: dict[tuple[object, ...], list[str]] = {}
+    for word in sorted(named):
+        classes.setdefault((kind_of(word), *(word in atom.values for atom in atoms)), []).append(word)
+    tells_all = _tells_all(atoms)
     choices = [_parts(group, tells_all) for group in classes.values()]
     for chosen in itertools.product(*choices, _parts([_OTHER], tells_all)):
         if found := frozenset(itertools.chain.from_iterable(chosen)):
