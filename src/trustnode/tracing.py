@@ -22,10 +22,12 @@ from trustnode.core.access import AccessState
 from trustnode.core.contract import Agreement, AgreementState
 from trustnode.core.document import decode
 from trustnode.core.evidence.entry import parse_statement
+from trustnode.core.identity import Card
+from trustnode.core.peering import PeeringState
 from trustnode.core.policy import compiled
 from trustnode.core.policy.governed import GovernedTable
 from trustnode.core.tracing import Opening
-from trustnode.engine.leak import Copies, Found, Original, Suspicious
+from trustnode.engine.leak import Copies, Found, Marked, Original, Suspicious
 from trustnode.engine.source import Source, source_of
 from trustnode.errors import error
 from trustnode.home import MASK_KEY_FILE
@@ -35,8 +37,8 @@ from trustnode.store.unit import View
 
 __all__ = ["Copy", "Named", "Suspicious", "Traced", "evidence", "trace"]
 
-_ANYBODY: Final = {"consumer_id": "anybody", "consumer_area": "anywhere"}
-"""Rows of the policy are not judged here: a copy that leaked may hold any."""
+_SOMEWHERE: Final = "anywhere"
+"""Stands for the area of a venue whose card is gone: only marker rows of terms that depend on it are not found then."""
 
 
 class Copy(NamedTuple):
@@ -63,6 +65,8 @@ class Named(NamedTuple):
 
     copy: Copy
     suspect: tracing.Suspect
+    marker_rows: int
+    """Of its marker rows, those that the file holds."""
 
 
 class Traced(NamedTuple):
@@ -106,13 +110,15 @@ def trace(home: Path, product: str, file: Suspicious, *, original: Path | None =
     secret = read_secret(home / "keys" / MASK_KEY_FILE)
     with check.reading(home / loaded.store.path) as view:
         prepared = prepared_product(view, handle)
-        copies = tuple(_copies(view, handle, prepared, secret))
+        copies = tuple(_copies(view, handle, prepared, secret, loaded.node))
     if not copies:
         step = 'Offers mark copies by a line such as: trace = "mark amount by 0.01 key id"'
         raise error("NOT_FOUND", f"no marked copy of {handle} was delivered", next_step=step)
     table = prepared.registration.tables[0].name
     with Original(_kept(original, table) if original else prepared.source, table, file) as rows:
-        return _traced(handle, file, copies, {group: rows.count(group) for group in _groups(copies)})
+        counted = {group: rows.count(group) for group in _groups(copies)}
+        held = {copy.agreement: rows.marker_rows(_marked(copy)) for copy in copies}
+    return _traced(handle, file, copies, counted, held)
 
 
 def _kept(original: Path, table: str) -> Source:
@@ -121,7 +127,7 @@ def _kept(original: Path, table: str) -> Source:
     return source if source.kind == "duckdb" else msgspec.structs.replace(source, tables={table: original.name})
 
 
-def _copies(view: View, product: str, prepared: Prepared, secret: bytes) -> Iterable[Copy]:
+def _copies(view: View, product: str, prepared: Prepared, secret: bytes, own: settings.Node) -> Iterable[Copy]:
     table = prepared.registration.tables[0]
     for state in view.find(AgreementState, product=product):
         document = view.document(state.document)
@@ -130,10 +136,19 @@ def _copies(view: View, product: str, prepared: Prepared, secret: bytes) -> Iter
         ready = compiled.load(decode(document, Agreement).policy)
         if not ready.is_marked:
             continue
-        governed = ready.governed(table.columns, table=table.name, **_ANYBODY).tables[0]
+        area = own.area if state.consumer_node == own.trust_domain else _area(view, state.consumer_node)
+        governed = ready.governed(
+            table.columns, table=table.name, consumer_id=state.consumer, consumer_area=area
+        ).tables[0]
         opening = tracing.opening(secret, product, state.id)
         hash_key = tracing.hash_key(secret, state.id)
         yield Copy(state.id, state.consumer, governed, hash_key, opening, *_committed(view, state.id))
+
+
+def _area(view: View, domain: str) -> str:
+    peering = view.get(PeeringState, domain)
+    card = view.document(peering.card) if peering and peering.card else None
+    return decode(card, Card).area if card else _SOMEWHERE
 
 
 def _committed(view: View, agreement: str) -> tuple[str, int]:
@@ -156,7 +171,13 @@ def _group(copy: Copy) -> Copies:
     return Copies(table, copy.opening.secret.key, copy.hash_key if masks else b"")
 
 
-def _traced(product: str, file: Suspicious, copies: Sequence[Copy], counted: Mapping[Copies, Found]) -> Traced:
+def _marked(copy: Copy) -> Marked:
+    return Marked(copy.table, copy.opening.secret, copy.hash_key)
+
+
+def _traced(
+    product: str, file: Suspicious, copies: Sequence[Copy], counted: Mapping[Copies, Found], held: Mapping[str, int]
+) -> Traced:
     known = {copy.agreement: copy for copy in copies}
     named: list[tracing.Suspect] = []
     pairs: list[tracing.Pair] = []
@@ -174,7 +195,7 @@ def _traced(product: str, file: Suspicious, copies: Sequence[Copy], counted: Map
     return Traced(
         product=product, file=file.path.name, sha256=digest, rows=max(found.rows for found in counted.values()),
         known=max(found.known for found in counted.values()), bits=most,
-        recipients=tuple(Named(known[one.agreement], one) for one in named),
+        recipients=tuple(Named(known[one.agreement], one, held[one.agreement]) for one in named),
         pairs=tuple((known[pair.agreements[0]], known[pair.agreements[1]], pair) for pair in pairs),
     )  # fmt: skip
 
@@ -197,6 +218,7 @@ def _evidence_of(one: Named) -> dict[str, Any]:
         "agreement": copy.agreement,
         "consumer": copy.consumer,
         "bits": {"seen": one.suspect.seen, "agreeing": one.suspect.agreeing},
+        "marker_rows": one.marker_rows,
         "mark": {"column": mark.column, "quantum": mark.quantum, "key": mark.key} if mark else {},
         "commitment": {"value": copy.committed, "log_index": copy.log_index, "is_opened": copy.is_committed},
         "opening": {

@@ -17,7 +17,7 @@ from trustnode.core.tracing import MarkSecret, Opening
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROWS = 60_000
-TRACE = 'trace = "mark price by 0.01 key id"'
+TRACE = 'trace = "mark price by 0.01 key id with 4 marker rows"'
 SOURCE = (
     "SELECT range::BIGINT AS id, (((range * 7919) % 100000)::DECIMAL(12, 2) / 100)::DECIMAL(12, 2) AS price, "
     f"'t' || (range % 9) AS town FROM range({ROWS})"
@@ -69,7 +69,7 @@ def accused(found):
 async def test_the_first_delivery_of_a_marked_copy_commits_to_its_mark_once(world, sold):
     agreement, table, _ = sold["acme"]
     again = agreement.sql("select count(*) n from t")
-    assert (await again.to_arrow())["n"].to_pylist() == [ROWS]
+    assert (await again.to_arrow())["n"].to_pylist() == [ROWS + 4]
     await world.in_state(HOME, AccessState, table.access, "DELIVERED")
     chain = await world.entries(DATA, "agreement", agreement.id)
     (entry,) = [entry for entry in chain if entry.type == "delivery.prepare"]
@@ -79,9 +79,11 @@ async def test_the_first_delivery_of_a_marked_copy_commits_to_its_mark_once(worl
 
 async def test_both_bought_different_copies_of_the_same_rows(sold):
     (one, other) = (copy.to_pydict() for _, _, copy in sold.values())
-    assert one["id"] == other["id"]
-    assert one["town"] == other["town"]
-    assert 0 < sum(a != b for a, b in zip(one["price"], other["price"], strict=True)) < ROWS / 50
+    prices = [dict(zip(copy["id"], copy["price"], strict=True)) for copy in (one, other)]
+    both = prices[0].keys() & prices[1].keys()
+    assert [len(copy) - len(both) for copy in prices] == [4, 4]
+    assert len(both) == ROWS
+    assert 0 < sum(prices[0][row] != prices[1][row] for row in both) < ROWS / 50
 
 
 @pytest.mark.parametrize("name", ["acme", "other"])
@@ -89,6 +91,7 @@ async def test_q4b_the_one_who_leaked_a_sample_is_named_from_the_running_node(ca
     file = leaked(f"SELECT id, price FROM {name} WHERE hash(town, id) % 6 = 0 ORDER BY price")
     found = traced(capsys, world, file, "--evidence", str(file.with_suffix(".json")))
     assert accused(found) == [name]
+    assert [one["marker_rows_delivered"] for one in found["recipients"]] == [4, 4]
     evidence = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     (named,) = evidence["accused"]
     assert named["agreement"] == sold[name][0].id
@@ -105,6 +108,15 @@ async def test_q4b_two_who_put_their_copies_together_are_both_named(capsys, worl
     found = traced(capsys, world, file)
     assert sorted(accused(found)) == ["acme", "other"]
     assert len(found["pairs"]) == 1
+
+
+async def test_q4b_marker_rows_of_a_copy_are_found_where_its_marks_are_rounded_away(capsys, world, leaked):
+    file = leaked("SELECT id, round(price) AS price, town FROM other")
+    found = traced(capsys, world, file)
+    assert accused(found) == []
+    assert {one["consumer"].rpartition("/")[2]: one["marker_rows"] for one in found["recipients"]} == {
+        "acme": 0, "other": 4,
+    }  # fmt: skip
 
 
 async def test_a_file_of_the_source_accuses_nobody_and_says_so(capsys, world, leaked):

@@ -74,6 +74,8 @@ def _as_data(found: Traced) -> dict[str, Any]:
                 "bits_seen": one.suspect.seen,
                 "bits_agreeing": one.suspect.agreeing,
                 "chance": f"{one.suspect.chance:.3e}",
+                "marker_rows": one.marker_rows,
+                "marker_rows_delivered": _delivered(one),
                 "is_accused": one in found.accused,
                 "is_committed": one.copy.is_committed,
             }
@@ -89,6 +91,10 @@ def _as_data(found: Traced) -> dict[str, Any]:
             for _, _, pair in found.pairs
         ],
     }
+
+
+def _delivered(one: Named) -> int:
+    return one.copy.table.mark.marker_rows if one.copy.table.mark else 0
 
 
 def _lines(found: Traced) -> Iterator[str]:
@@ -111,6 +117,9 @@ def _lines(found: Traced) -> Iterator[str]:
     yield ""
     yield from output.table(("RECIPIENT", "AGREEMENT", "SEEN", "AGREE", "CHANCE"), rows, flexible=0)
     yield ""
+    for one in found.recipients:
+        if one.marker_rows:
+            yield f"markers  {one.marker_rows} of the {_delivered(one)} marker rows of {_who(one)} are in the file"
     yield from _verdict(found)
 
 

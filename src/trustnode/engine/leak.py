@@ -9,6 +9,7 @@ missing, rounded or changed otherwise has no vote. DuckDB is imported where it i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -17,8 +18,8 @@ from sqlglot import exp
 
 from trustnode.core.policy.governed import GovernedTable, Mark
 from trustnode.core.policy.schema import Column, columns
-from trustnode.core.tracing import ONE_ROW_IN, Votes, tally
-from trustnode.engine import fingerprint, relation
+from trustnode.core.tracing import ONE_ROW_IN, MarkSecret, Votes, tally
+from trustnode.engine import fingerprint, markers, relation
 from trustnode.engine import source as reading
 from trustnode.engine.source import Source, folded, quoted_name, quoted_text, sql_type
 from trustnode.errors import TrustnodeError, error
@@ -64,6 +65,14 @@ class Found(NamedTuple):
     votes: tuple[Votes, ...]
 
 
+class Marked(NamedTuple):
+    """One copy that may hold marker rows."""
+
+    table: GovernedTable
+    secret: MarkSecret
+    hash_key: bytes
+
+
 class Original:
     """The rows of a product beside a suspect file, in one connection that reads nothing else."""
 
@@ -86,6 +95,7 @@ class Original:
             self._suspect = _reader(file.path)
             self._names = [str(row[0]) for row in self._db.execute(f"DESCRIBE FROM {self._suspect}").fetchall()]
         self._db.execute(f'CREATE SCHEMA "{_HERE}"')
+        self._numbers = itertools.count()
 
     def __enter__(self) -> Self:
         return self
@@ -102,17 +112,52 @@ class Original:
         mark = copies.table.mark
         if mark is None:
             raise error("NOT_FOUND", "these copies carry no mark")
-        self._mask(copies)
+        self._mask(copies.hash_key, _HERE)
         key = relation.row_key(copies.table, mark, self._columns, _HERE)
         with reading.readable():
             self._keep_marked(mark, key, copies.key)
             rows = self._keep_suspect(mark, _key_type(copies.table, mark, self._columns))
             return Found(rows, *self._counted(mark))
 
-    def _mask(self, copies: Copies) -> None:
-        prefix = quoted_text(copies.hash_key.hex())
+    def marker_rows(self, copy: Marked) -> int:
+        """How many marker rows of a copy the file holds: the key is there, and what stands beside it."""
+        table, mark = copy.table, copy.table.mark
+        if mark is None or not mark.marker_rows:
+            return 0
+        schema = f"copy{next(self._numbers)}"
+        self._db.execute(f'CREATE SCHEMA "{schema}"')
+        self._mask(copy.hash_key, schema)
+        self._db.execute(fingerprint.macro_sql(schema, copy.secret))
+        place, needed = markers.Place(schema, "markers"), sorted(relation.needed_columns(table, None))
+        rows = markers.Rows(self._reader, table, self._columns, needed, copy.secret.seed)
+        with reading.readable():
+            if not markers.create(self._db, place, rows):
+                return 0
+            select = relation.governed_select(table, self._columns, schema=schema, place=place.name, units={})
+            return self._held(mark, select.sql("duckdb", identify=True))
+
+    def _held(self, mark: Mark, made: str) -> int:
+        """Rows of a query that the suspect file has, by their key and all other columns that they share but one."""
+        theirs = {folded(name): quoted_name(name) for name in self._names}
+        theirs[folded(mark.key)] = self._column(self._file.key or mark.key, "--key")
+        kinds = {str(row[0]): str(row[1]) for row in self._db.execute(f"DESCRIBE {made}").fetchall()}
+        same = {
+            name: f"(m.{quoted_name(name)} IS NOT DISTINCT FROM TRY_CAST(s.{theirs[name]} AS {kind}))"
+            for name, kind in kinds.items()
+            if name in theirs
+        }
+        key = same.pop(folded(mark.key))
+        alike = " + ".join(f"CAST({test} AS INTEGER)" for test in same.values()) or "0"
+        (number,) = self._db.execute(
+            f"SELECT count(DISTINCT m.{quoted_name(folded(mark.key))}) FROM ({made}) m JOIN {self._suspect} s "
+            f"ON {key} AND {alike} >= {len(same) - (len(same) > 1)}"
+        ).fetchone() or (0,)
+        return int(number)
+
+    def _mask(self, hash_key: bytes, schema: str) -> None:
+        prefix = quoted_text(hash_key.hex())
         body = f"sha256({prefix} || sha256({prefix} || v))"
-        self._db.execute(f'CREATE OR REPLACE MACRO "{_HERE}"."{relation.HASH_MACRO}"(v) AS {body}')
+        self._db.execute(f'CREATE OR REPLACE MACRO "{schema}"."{relation.HASH_MACRO}"(v) AS {body}')
 
     def _keep_marked(self, mark: Mark, key: exp.Expr, secret: bytes) -> None:
         """Rows of the source that are marked, by the key that a copy shows; one that names several names none."""

@@ -95,7 +95,7 @@ def counted_units(table: GovernedTable, person: str | None) -> tuple[str, ...]:
 
 def needed_columns(table: GovernedTable, person: str | None) -> set[str]:
     """Columns of the source that the governed relation reads; no other is needed in the process."""
-    rows = _filter_columns(table.rows) if table.rows is not None else set()
+    rows = filter_columns(table.rows) if table.rows is not None else set()
     return {*table.columns, *(mask.column for mask in table.masks), *rows, *counted_units(table, person)}
 
 
@@ -215,10 +215,11 @@ def _value(value: Scalar, column: Column) -> exp.Expr:
     return exp.cast(exp.convert(value), sql_type(column.type), dialect="duckdb")
 
 
-def _filter_columns(predicate: Predicate) -> set[str]:
+def filter_columns(predicate: Predicate) -> set[str]:
+    """Columns of the source that a row filter reads."""
     if isinstance(predicate, Comparison):
         return {predicate.column}
-    return {name for operand in predicate.operands for name in _filter_columns(operand)}
+    return {name for operand in predicate.operands for name in filter_columns(operand)}
 
 
 def _name(name: str) -> exp.Identifier:

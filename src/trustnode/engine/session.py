@@ -23,7 +23,7 @@ from sqlglot import exp
 from trustnode.core.identifier import schema_name
 from trustnode.core.policy.governed import AggregateRule, GovernedTable
 from trustnode.core.policy.schema import Column, columns
-from trustnode.engine import fingerprint
+from trustnode.engine import fingerprint, markers
 from trustnode.engine import relation as governing
 from trustnode.engine import source as reading
 from trustnode.engine.joining import TableName, strictest, table_names
@@ -194,24 +194,33 @@ class Session:
         units = {name: f"p{self._token}n{n}" for n, name in enumerate(governing.counted_units(table, person))}
         select = governing.governed_select(table, found, schema=schema, place=place, units=units)
         needed = governing.needed_columns(table, person)
-        self._create_place(part, f'"{schema}"."{place}"', table, found, sorted(needed), reader)
+        rows = markers.Rows(reader, table, found, sorted(needed), part.mark.seed if part.mark else b"")
+        self._create_place(part, markers.Place(schema, place), rows)
         called = TableName(schema_name(part.agreement), table.name, reading.folded(table.name))
         shown = governing.governed_schema(table, found)
         return Relation(called, shown, select, place, uses=table.uses, units=units)
 
-    def _create_place(
-        self, part: SessionSpec, name: str, table: GovernedTable, found: Mapping[str, Column],
-        needed: Sequence[str], reader: str,
-    ) -> None:  # fmt: skip
-        listed = ", ".join(reading.quoted_name(column) for column in needed)
-        if _loaded_bytes(self._connection, part, reader) > self._spec.limits.load_bytes // len(self._spec.parts):
-            self._connection.execute(f"CREATE VIEW {name} AS SELECT {listed} FROM {reader}")
-            return
-        rows = f" WHERE {governing.row_filter(table.rows, found).sql('duckdb', identify=True)}" if table.rows else ""
+    def _create_place(self, part: SessionSpec, place: markers.Place, rows: markers.Rows) -> None:
+        listed = ", ".join(reading.quoted_name(column) for column in rows.needed)
+        is_small = _loaded_bytes(self._connection, part, rows.reader) <= (
+            self._spec.limits.load_bytes // len(self._spec.parts)
+        )
         try:
-            self._connection.execute(f"CREATE TABLE {name} AS SELECT {listed} FROM {reader}{rows}")
+            reader = self._with_markers(place.beside("markers"), rows)
+            what = f"TABLE {place.sql} AS SELECT {listed} FROM {reader}{rows.where}"
+            self._connection.execute(
+                f"CREATE {what}" if is_small else f"CREATE VIEW {place.sql} AS SELECT {listed} FROM {reader}"
+            )
         except duckdb.ConversionException as failure:
-            raise unenforceable("a value of the row filter does not fit its column", table.name) from failure
+            raise unenforceable("a value of the row filter does not fit its column", rows.table.name) from failure
+
+    def _with_markers(self, place: markers.Place, rows: markers.Rows) -> str:
+        """The rows of the source, with the marker rows of this copy where the terms declare some."""
+        if rows.table.mark is None or not rows.table.mark.marker_rows:
+            return rows.reader
+        if not markers.create(self._connection, place, rows):
+            return rows.reader
+        return markers.reader(self._connection, place, rows)
 
     def _check_relations(self, relations: Sequence[Relation]) -> None:
         """Bind each sub-select once, so that a policy that cannot be applied fails here and not at a consumer."""

@@ -42,7 +42,7 @@ def test_what_is_written_is_read_again(column, key, step, rows):
         "mark loan_amount by -5 key emp_title",
         "mark loan_amount by 1e3 key emp_title",
         "mark loan_amount by 0.50000000001 key emp_title",
-        "mark loan_amount by 5 key emp_title with 101 marker rows",
+        "mark loan_amount by 5 key emp_title with 21 marker rows",
         "mark loan_amount by 5 key emp_title with 0 marker rows",
         "mark loan_amount by 5 key emp_title; drop",
         # a step that the type cannot take
@@ -152,3 +152,12 @@ def test_an_offer_marks_as_the_floor_demands(offer, allowed):
 def test_the_samples_have_no_mark_of_their_own():
     assert all("trace" not in terms for terms, *_ in OFFERS.values())
     assert "trace" not in STATISTICS
+
+
+@pytest.mark.parametrize(
+    "line, used",
+    [(LINE, "loan_amount"), (LINE, "emp_title"), (f"{LINE} with 5 marker rows", "term")],
+)
+def test_columns_that_may_be_used_in_one_way_only_carry_no_mark_and_see_no_marker_row(line, used):
+    assert refusal(trace=line, uses={used: "filter"}, price=MONTHLY).reason == "POLICY_CONFLICT"
+    assert compiled_offer("scoring", trace=LINE, uses={"term": "filter"})

@@ -233,7 +233,7 @@ def _watermark(terms: Terms, schema: Schema, shape: tuple[Duty, ...]) -> tuple[D
     mark = trace.parse(terms.trace)
     clear = frozenset(name for duty in shape for name in duty.constraint[0].values)
     masks = {name: grammar.parse_mask(_column("masks", name, schema), text) for name, text in terms.masks.items()}
-    trace.check(mark, columns(schema), clear, masks)
+    trace.check(mark, columns(schema), clear, masks, frozenset(terms.uses))
     rows_besides = (_atom("tn:markerRows", "lteq", str(mark.marker_rows)),) if mark.marker_rows else ()
     return (
         _parallel(

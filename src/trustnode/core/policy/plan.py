@@ -85,7 +85,8 @@ class Plan:
         masks = tuple(self._mask(known[name], name) for name in self._masks)
         held = tuple(self._use(name, known, {*clear, *self._masks}) for name in self._uses)
         if self.mark is not None:
-            trace.check(self.mark, known, frozenset(clear), {mask.column: mask for mask in masks})
+            masked = {mask.column: mask for mask in masks}
+            trace.check(self.mark, known, frozenset(clear), masked, frozenset(self._uses))
         if self._rows is not None:
             rows.check(self._rows, schema)
         bound = rows.bind(self._rows, attributes) if self._rows is not None else None

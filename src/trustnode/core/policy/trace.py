@@ -19,9 +19,11 @@ from trustnode.core.policy.governed import Mark, Mask
 from trustnode.core.policy.schema import NUMBERS, Column, Family
 from trustnode.errors import TrustnodeError, error
 
-MAX_MARKER_ROWS: Final = 100
+MAX_MARKER_ROWS: Final = 20
 KEY_FAMILIES: Final[frozenset[Family]] = frozenset({"integer", "decimal", "text", "date"})
 """What names a row and is written in one way everywhere."""
+NEW_KEY_FAMILIES: Final[frozenset[Family]] = frozenset({"integer", "text"})
+"""Keys of which new ones are made that look like the others."""
 KEY_MASKS: Final = frozenset({"hash"})
 """Masks that still name a row: two values that differ stay different."""
 SHARE: Final = "2 %"
@@ -95,7 +97,13 @@ def _quoted(name: str) -> str:
     return name if _PLAIN_NAME.fullmatch(name) else '"' + name.replace('"', '""') + '"'
 
 
-def check(mark: Mark, known: Mapping[str, Column], clear: frozenset[str], masks: Mapping[str, Mask]) -> None:
+def check(
+    mark: Mark,
+    known: Mapping[str, Column],
+    clear: frozenset[str],
+    masks: Mapping[str, Mask],
+    held: frozenset[str] = frozenset(),
+) -> None:
     """Refuse a mark that would not be in the copy, or by which nobody could be found.
 
     Args:
@@ -103,6 +111,7 @@ def check(mark: Mark, known: Mapping[str, Column], clear: frozenset[str], masks:
         known: Columns of the product.
         clear: Names of those that are delivered as they are.
         masks: Those that are delivered masked.
+        held: Those that may be used in one way only.
 
     Raises:
         VOCABULARY_UNKNOWN: no such column.
@@ -114,12 +123,18 @@ def check(mark: Mark, known: Mapping[str, Column], clear: frozenset[str], masks:
             raise vocabulary.unknown("trace", name, known)
     if mark.column == mark.key:
         raise _conflict(f"{mark.key} names the rows and is not changed")
+    if held & {mark.column, mark.key}:
+        raise _conflict(f"{mark.column} and {mark.key} are read as they are; uses would keep them from it")
+    if held and mark.marker_rows:
+        raise _conflict("marker rows would be counted in groups; leave them out, or uses")
     if mark.column not in clear:
         raise _conflict(f"{mark.column} carries the mark and is delivered as it is, without a mask")
     if mark.key not in clear and (mark.key not in masks or masks[mark.key].method not in KEY_MASKS):
         raise _conflict(f"{mark.key} names the rows and is delivered as it is, or masked by hash")
     if known[mark.key].family not in KEY_FAMILIES:
         raise _refused(f"{mark.key} is {known[mark.key].type}, which does not name a row")
+    if mark.marker_rows and known[mark.key].family not in NEW_KEY_FAMILIES:
+        raise _refused(f"{mark.key} is {known[mark.key].type}; no new keys are made of it for marker rows")
     _check_quantum(mark, known[mark.column])
 
 
