@@ -130,6 +130,10 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, _seconds("Longest time the engine works on one query; what a slow reader takes does not count")
     ] = 30
     threads: Annotated[int, _number("Threads of one worker", "", 1, 64)] = 2
+    kept_mb: Annotated[
+        int,
+        _number("Memory for small answers that are given again while policy and data are the same; 0: none", "MiB", 0),
+    ] = 64
 
 
 class Peers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -142,6 +142,8 @@ class Node:
         if commit.timers:
             self.timers.notify()
         for kind, state in pairs:
+            if kind == "agreement" and state.state != "PERFORMING":
+                self.venue.engine.forget(state.id)
             if kind in ("listing", "product"):
                 self._listings.put_nowait(state.id if kind == "listing" else "")
             elif kind == "peering":
@@ -500,7 +502,7 @@ def _engine_limits(config: settings.Config) -> EngineLimits:
         engine_seconds=engine.query_s, cpu_seconds=4 * engine.query_s * engine.threads, threads=engine.threads,
         memory_bytes=engine.memory_mb << 20, max_frame_bytes=config.limits.max_frame_bytes,
     )  # fmt: skip
-    return EngineLimits(max_workers=engine.workers, run=run)
+    return EngineLimits(max_workers=engine.workers, run=run, kept_bytes=engine.kept_mb << 20)
 
 
 async def _connect(

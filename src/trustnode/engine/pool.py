@@ -1,10 +1,11 @@
-"""The asyncio side of the engine: sessions, streams, small answers. Imports no engine.
+"""The asyncio side of the engine: which worker serves whom. Imports no engine.
 
-Decides: which worker serves which agreement, how many there are, when one is stopped, killed or replaced. Leaves to
-others: what a query may see (worker side: ``plan``), quotas and receipts (``app``).
+Decides: which worker serves which agreement, how many there are, who waits for one, when one is stopped, killed or
+replaced. Leaves to others: what is asked of a worker (``asking``), frames (``streaming``), what a query may see (worker
+side: ``plan``), quotas and receipts (``app``).
 
-A warm worker is kept for (agreement, policy digest, data version) and never serves another; one query or stream at a
-time. Frames pass through as the bytes they were built as.
+A warm worker is kept for one session (agreement, policy, governed tables, data version) and never serves another; one
+query or stream at a time. When all are busy, callers wait their turn for a while.
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Final, NoReturn, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 import msgspec
-import structlog
 
 from trustnode.core.policy.governed import GovernedTable
 from trustnode.core.policy.schema import Column
-from trustnode.core.stream import FrameNote
 from trustnode.engine import message as wire
+from trustnode.engine.asking import Session, SmallAnswer
+from trustnode.engine.kept import Kept, digest_of
 from trustnode.engine.message import ClerkSpec, Frame, Parameter, Plan, RunLimits, SessionSpec
 from trustnode.engine.process import WorkerProcess
 from trustnode.engine.source import Source, Table
-from trustnode.errors import REASONS, TrustnodeError, error
+from trustnode.engine.streaming import Frames, FrameStream, refuse
+from trustnode.errors import error
 
 __all__ = [
     "Clerk",
@@ -34,6 +36,7 @@ __all__ = [
     "EnginePool",
     "Frame",
     "FrameStream",
+    "Frames",
     "Parameter",
     "Plan",
     "RunLimits",
@@ -43,7 +46,9 @@ __all__ = [
 ]
 
 A = TypeVar("A", bound=wire.ClerkAnswer)
-_log: Final = structlog.get_logger("trustnode.engine")
+Key = tuple[str, str, str]
+PATIENCE_SECONDS: Final = 1.0
+"""After this a caller is next, although a warm worker goes to somebody who needs another."""
 _OPEN_SECONDS: Final = 60.0
 _CLERK_SECONDS: Final = 5.0
 
@@ -56,18 +61,18 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Workers started ahead that belong to nobody yet."""
     run: RunLimits = RunLimits()
     """What one query may use."""
+    queue_seconds: float = 5.0
+    """Longest wait for a worker when all are busy; then BUSY."""
+    kept_bytes: int = 64 << 20
+    """Memory for answers and plans that are kept; 0: none."""
 
 
-class SmallAnswer(msgspec.Struct, frozen=True):
-    """A whole answer: its plan and its frames, the schema first."""
+class _Turn(NamedTuple):
+    """Somebody who waits: the worker is handed over warm, or a place in which one may be opened (None)."""
 
-    plan: Plan
-    frames: tuple[Frame, ...]
-
-    @property
-    def rows(self) -> int:
-        """Rows in all frames."""
-        return sum(frame.note.rows for frame in self.frames)
+    key: Key
+    since: float
+    granted: asyncio.Future[WorkerProcess | None]
 
 
 class EnginePool:
@@ -83,6 +88,8 @@ class EnginePool:
         """Least recently used first."""
         self._busy: set[WorkerProcess] = set()
         self._starting = 0
+        self._turns: list[_Turn] = []
+        self.kept = Kept(limits.kept_bytes)
         self._spares: list[asyncio.Task[WorkerProcess]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -96,6 +103,8 @@ class EnginePool:
     ) -> None:
         self._closed = True
         down = error("DRAINING")
+        for turn in self._turns:
+            turn.granted.cancel()
         spares = await asyncio.gather(*self._spares, return_exceptions=True)
         workers = [*self._idle, *self._busy, *(spare for spare in spares if isinstance(spare, WorkerProcess))]
         await asyncio.gather(*(worker.kill(down) for worker in workers), *self._closing)
@@ -112,8 +121,11 @@ class EnginePool:
         Raises:
             TrustnodeError: BUSY; FIELD_FORMAT (source not readable); OFFER_UNENFORCEABLE (the policy does not fit it).
         """
-        self._release(await self._borrow(spec))
-        return Session(self, spec)
+        session = Session(self, spec)
+        if not session.is_known:
+            self.release(await self.borrow(spec))
+            session.know()
+        return session
 
     def clerk(self, owner: str = "") -> Clerk:
         """Who reads and writes Arrow for one caller; without a name, for the node itself."""
@@ -147,45 +159,110 @@ class EnginePool:
             self._idle.pop(worker, None)
         await asyncio.gather(*(worker.kill(error(reason)) for worker in doomed))
         self._busy.difference_update(doomed)
+        self._grant_places()
         return len(doomed)
+
+    def forget(self, agreement: str) -> None:
+        """Keep nothing of an agreement that ended or was suspended: no answer, no idle worker that holds its rows."""
+        self.kept.forget(agreement)
+        for worker in [worker for worker in self._idle if worker.key and agreement in worker.key[0].split(" ")]:
+            del self._idle[worker]
+            self._discard(worker)
 
     @contextlib.asynccontextmanager
     async def worker(self, spec: SessionSpec | ClerkSpec) -> AsyncIterator[WorkerProcess]:
         """A worker that is open for this spec, for one exchange."""
-        worker = await self._borrow(spec)
+        worker = await self.borrow(spec)
         try:
             yield worker
         finally:
-            self._release(worker)
+            self.release(worker)
 
-    async def _borrow(self, spec: SessionSpec | ClerkSpec) -> WorkerProcess:
+    async def borrow(self, spec: SessionSpec | ClerkSpec) -> WorkerProcess:
+        """A worker that is open for this spec; give it back with ``release``.
+
+        Raises:
+            TrustnodeError: BUSY, none was free for ``queue_seconds``; as ``session``.
+        """
+        key = key_of(spec)
+        worker = self._warm(key)
+        if worker is None and not self._take_place():
+            worker = await self._wait_turn(key)
+        if worker is None:
+            try:
+                worker = await self._open(spec, key)
+            finally:
+                self._starting -= 1
+                self._grant_places()
+        self._busy.add(worker)
+        return worker
+
+    def _warm(self, key: Key) -> WorkerProcess | None:
         for worker in reversed(list(self._idle)):
             if not worker.is_usable:
                 del self._idle[worker]
                 self._discard(worker)
-            elif worker.key == spec.key:
+            elif worker.key == key:
                 del self._idle[worker]
-                self._busy.add(worker)
                 return worker
-        self._starting += 1
-        try:
-            await self._make_room()
-            worker = await self._open(spec)
-        finally:
-            self._starting -= 1
-        self._busy.add(worker)
-        return worker
+        return None
 
-    async def _make_room(self) -> None:
-        """End the least recently used idle worker when there are too many; BUSY when none is idle."""
-        while self.workers > self._limits.max_workers:
+    def _take_place(self) -> bool:
+        """Take the place in which a worker may be opened, if need be from the least recently used idle one."""
+        if self.workers >= self._limits.max_workers:
             oldest = next(iter(self._idle), None)
             if oldest is None:
-                raise error("BUSY", "all workers are in use")
+                return False
             del self._idle[oldest]
-            await oldest.close()
+            self._discard(oldest)
+        self._starting += 1
+        return True
 
-    async def _open(self, spec: SessionSpec | ClerkSpec) -> WorkerProcess:
+    async def _wait_turn(self, key: Key) -> WorkerProcess | None:
+        turn = _Turn(key, asyncio.get_running_loop().time(), asyncio.get_running_loop().create_future())
+        self._turns.append(turn)
+        try:
+            async with asyncio.timeout(self._limits.queue_seconds):
+                return await turn.granted
+        except TimeoutError:
+            self._refuse_turn(turn)
+            raise error("BUSY", "all workers are in use") from None
+        except asyncio.CancelledError:
+            self._refuse_turn(turn)
+            if self._closed:
+                raise error("DRAINING") from None
+            raise
+
+    def _refuse_turn(self, turn: _Turn) -> None:
+        """Whoever waited goes away; what was handed over at that moment goes to the next."""
+        if turn in self._turns:
+            self._turns.remove(turn)
+        elif not turn.granted.cancelled():
+            worker = turn.granted.result()
+            if worker is not None:
+                self.release(worker)
+            else:
+                self._starting -= 1
+                self._grant_places()
+
+    def _next_turn(self, key: Key | None) -> _Turn | None:
+        """Who is next: somebody who needs exactly this worker, unless the first has waited too long."""
+        if not self._turns:
+            return None
+        first = self._turns[0]
+        late = asyncio.get_running_loop().time() - first.since > PATIENCE_SECONDS
+        chosen = first if late else next((turn for turn in self._turns if turn.key == key), first)
+        self._turns.remove(chosen)
+        return chosen
+
+    def _grant_places(self) -> None:
+        """Let those who wait open a worker where there is room now."""
+        while not self._closed and self._turns and self._take_place():
+            turn = self._next_turn(None)
+            if turn is not None:
+                turn.granted.set_result(None)
+
+    async def _open(self, spec: SessionSpec | ClerkSpec, key: Key) -> WorkerProcess:
         opening = wire.OpenSession(spec) if isinstance(spec, SessionSpec) else wire.OpenClerk(spec.limits)
         worker = await self._spare()
         try:
@@ -195,15 +272,28 @@ class EnginePool:
         except BaseException:
             await worker.close()
             raise
-        worker.key = spec.key
+        worker.key = key
         return worker
 
-    def _release(self, worker: WorkerProcess) -> None:
+    def release(self, worker: WorkerProcess) -> None:
+        """Give a worker back; it goes to who waits for it, or stays warm. Safe to call twice."""
+        if worker not in self._busy:
+            return
         self._busy.discard(worker)
-        if worker.is_usable and not self._closed:
+        if not worker.is_usable or self._closed:
+            self._discard(worker)
+            self._grant_places()
+            return
+        turn = self._next_turn(worker.key)
+        if turn is None:
             self._idle[worker] = None
+        elif turn.key == worker.key:
+            self._busy.add(worker)
+            turn.granted.set_result(worker)
         else:
             self._discard(worker)
+            self._starting += 1
+            turn.granted.set_result(None)
 
     def _discard(self, worker: WorkerProcess) -> None:
         task = asyncio.ensure_future(worker.close())
@@ -230,76 +320,6 @@ class EnginePool:
             await worker.close()
             raise
         return worker
-
-
-class Session:
-    """What one agreement may ask; holds no worker between two queries."""
-
-    def __init__(self, pool: EnginePool, spec: SessionSpec) -> None:
-        self._pool = pool
-        self._spec = spec
-
-    async def plan(self, sql: str, parameters: Sequence[Parameter] = ()) -> Plan:
-        """Check and rewrite a query; no data is read.
-
-        Raises:
-            TrustnodeError: QUERY_INVALID, FIELD_TOO_LONG, FIELD_NOT_AGREED, DENIED, QUERY_TOO_COSTLY, DEADLINE, BUSY.
-        """
-        async with self._pool.worker(self._spec) as worker:
-            answer = await worker.exchange(wire.PlanQuery(sql, tuple(parameters)), self._spec.limits.plan_seconds)
-        if not isinstance(answer, wire.Planned):
-            refuse(answer)
-        return answer.plan
-
-    async def answer_schema(self, sql: str, parameters: Sequence[Parameter] = ()) -> bytes:
-        """The Arrow schema of what a query would deliver, as an IPC message.
-
-        Raises:
-            TrustnodeError: As ``plan``.
-        """
-        async with self._pool.worker(self._spec) as worker:
-            request = wire.ShowSchema(sql, tuple(parameters))
-            answer = await worker.exchange(request, self._spec.limits.plan_seconds)
-        if not isinstance(answer, wire.SchemaWritten):
-            refuse(answer)
-        return answer.schema
-
-    async def run(self, plan: Plan, *, max_rows: int | None = None) -> FrameStream:
-        """Begin to stream the rows of a plan.
-
-        Args:
-            plan: Of this session's policy.
-            max_rows: Rows that may be handed over; when more are there, the stream ends with QUOTA_TOTAL after them.
-        """
-        worker = await self._pool._borrow(self._spec)  # noqa: SLF001 - the session is the pool's other half
-        request = wire.RunQuery(plan.query, plan.parameters, plan.sql, worker.next_run(), max_rows)
-        worker.begin(request)
-        return FrameStream(self._pool, worker, self._spec.limits.engine_seconds)
-
-    async def read(
-        self,
-        query: str | Plan,
-        parameters: Sequence[Parameter] = (),
-        *,
-        max_bytes: int = 1 << 20,
-        max_rows: int | None = None,
-    ) -> SmallAnswer:
-        """Plan (unless ``query`` is a plan) and answer in one round trip.
-
-        Raises:
-            TrustnodeError: As ``plan``; QUERY_TOO_COSTLY with ``limit_bytes`` when the answer is larger than
-                ``max_bytes``; QUOTA_TOTAL when it has more rows than ``max_rows``.
-        """
-        text, values, expected = (
-            (query.query, query.parameters, query.sql) if isinstance(query, Plan) else (query, tuple(parameters), "")
-        )
-        async with self._pool.worker(self._spec) as worker:
-            request = wire.ReadQuery(text, values, max_bytes, worker.next_run(), expected, max_rows)
-            answer = await worker.exchange(request, self._spec.limits.engine_seconds)
-        if not isinstance(answer, wire.SmallResult):
-            refuse(answer)
-        frames = tuple(Frame(data, FrameNote.from_bytes(note)) for note, data in answer.frames)
-        return SmallAnswer(answer.plan, frames)
 
 
 class Clerk:
@@ -344,81 +364,6 @@ class Clerk:
         return answer
 
 
-class FrameStream:
-    """The frames of one run, the schema first; iterate, and close in every case.
-
-    A frame that was handed out is the credit for a further one: no more than two are under way, and one is read ahead.
-    """
-
-    def __init__(self, pool: EnginePool, worker: WorkerProcess, engine_seconds: float) -> None:
-        self._pool = pool
-        self._worker = worker
-        self._seconds_left = engine_seconds
-        self._over = False
-        self._stopping: asyncio.Task[None] | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Frame:
-        """The next frame.
-
-        Raises:
-            TrustnodeError: QUOTA_TOTAL (the row budget is used up), CANCELLED (stopped), DEADLINE, QUERY_TOO_COSTLY,
-                QUERY_INVALID, STALE_VERSION, INTERNAL.
-        """
-        if self._over:
-            raise StopAsyncIteration
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        try:
-            received = await self._worker.following(max(self._seconds_left, 0.0))
-        except BaseException:
-            self._finish()
-            raise
-        self._seconds_left -= loop.time() - started
-        if isinstance(received, Frame):
-            self._worker.ask()
-            return received
-        self._finish()
-        if received != wire.End("complete"):
-            refuse(received)
-        raise StopAsyncIteration
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    async def stop(self) -> None:
-        """End the stream: interrupt, and kill the worker when it has not ended after 0.5 s. Safe to call twice."""
-        if not self._over:
-            self._over = True
-            try:
-                await self._worker.stop_run()
-            finally:
-                self._finish()
-
-    def _finish(self) -> None:
-        self._over = True
-        self._pool._release(self._worker)  # noqa: SLF001 - the stream gives back what the session borrowed
-
-
-def refuse(answer: wire.Answer | Frame) -> NoReturn:
-    """Raise what an answer other than the expected one means."""
-    if isinstance(answer, wire.Failure) and answer.reason in REASONS:
-        if answer.detail:
-            _log.warning("query refused", reason=answer.reason, cause=answer.detail)
-        raise error(answer.reason, answer.message, **answer.metadata)
-    if isinstance(answer, wire.End):
-        raise _end(answer)
-    raise error("INTERNAL", "the worker gave an answer that was not asked for")
-
-
-def _end(answer: wire.End) -> TrustnodeError:
-    if answer.reason == "quota":
-        return error("QUOTA_TOTAL", "the rows that were left are delivered; the answer has more")
-    return error("CANCELLED", "the query was stopped")
+def key_of(spec: SessionSpec | ClerkSpec) -> Key:
+    """What a warm worker is kept for: whose it is, and everything it was told when it was opened."""
+    return (spec.key[0], digest_of(spec), "") if isinstance(spec, SessionSpec) else spec.key

@@ -50,7 +50,7 @@ def big_spec(make_spec, big):
 
 @pytest.fixture
 async def pool():
-    async with EnginePool(EngineLimits(max_workers=3)) as pool:
+    async with EnginePool(EngineLimits(max_workers=3, queue_seconds=0.2)) as pool:
         yield pool
 
 

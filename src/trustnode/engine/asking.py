@@ -1,0 +1,189 @@
+"""What one agreement may ask of the engine, and what of it is answered without the engine.
+
+Decides: order of attempts (kept answer, then a worker), what is kept under which key, and that nothing is kept that may
+be older than the data. Leaves to others: workers (``pool``), what a query may see (``plan``), rights and counters,
+which are looked at for every call (``app.access``). Imports no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from trustnode.core.stream import FrameNote
+from trustnode.engine import message as wire
+from trustnode.engine.kept import digest_of
+from trustnode.engine.message import Frame, Parameter, Plan, SessionSpec
+from trustnode.engine.source import data_version
+from trustnode.engine.streaming import Frames, FrameStream, KeptFrames, Recording, SmallRecording, refuse
+from trustnode.errors import TrustnodeError
+
+if TYPE_CHECKING:
+    from trustnode.engine.pool import EnginePool
+
+SMALL_BYTES: Final = 1 << 20
+"""An answer up to this size is small: it fits into one message, and may be kept in memory."""
+
+
+class SmallAnswer(msgspec.Struct, frozen=True):
+    """A whole answer: its plan and its frames, the schema first."""
+
+    plan: Plan
+    frames: tuple[Frame, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all frames."""
+        return sum(frame.note.rows for frame in self.frames)
+
+    @property
+    def size(self) -> int:
+        """Bytes in all frames."""
+        return sum(len(frame.data) for frame in self.frames)
+
+
+class Session:
+    """What one agreement may ask; holds no worker between two queries."""
+
+    def __init__(self, pool: EnginePool, spec: SessionSpec) -> None:
+        self._pool = pool
+        self._spec = spec
+        self._digest = digest_of(spec)
+        self._owners = frozenset({spec.agreement})
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a worker has opened exactly this before."""
+        return self._pool.kept.get(("opened", self._digest), bool) is True
+
+    def know(self) -> None:
+        """A worker has opened this."""
+        self._keep(("opened", self._digest), value=True, size=len(self._digest))
+
+    async def plan(self, sql: str, parameters: Sequence[Parameter] = ()) -> Plan:
+        """Check and rewrite a query; no data is read.
+
+        Raises:
+            TrustnodeError: QUERY_INVALID, FIELD_TOO_LONG, FIELD_NOT_AGREED, DENIED, QUERY_TOO_COSTLY, DEADLINE, BUSY.
+        """
+        if (kept := self._kept_plan(sql, parameters)) is not None:
+            return kept
+        async with self._pool.worker(self._spec) as worker:
+            answer = await worker.exchange(wire.PlanQuery(sql, tuple(parameters)), self._spec.limits.plan_seconds)
+        if not isinstance(answer, wire.Planned):
+            refuse(answer)
+        self._keep_plan(answer.plan)
+        return answer.plan
+
+    async def answer_schema(self, sql: str, parameters: Sequence[Parameter] = ()) -> bytes:
+        """The Arrow schema of what a query would deliver, as an IPC message.
+
+        Raises:
+            TrustnodeError: As ``plan``.
+        """
+        key = self._text_key("schema", sql, parameters)
+        if (kept := self._pool.kept.get(key, bytes)) is not None:
+            return kept
+        async with self._pool.worker(self._spec) as worker:
+            request = wire.ShowSchema(sql, tuple(parameters))
+            answer = await worker.exchange(request, self._spec.limits.plan_seconds)
+        if not isinstance(answer, wire.SchemaWritten):
+            refuse(answer)
+        self._keep(key, value=answer.schema, size=len(answer.schema) + 2 * len(repr(key)))
+        return answer.schema
+
+    async def run(self, plan: Plan, *, max_rows: int | None = None) -> Frames:
+        """Begin to stream the rows of a plan.
+
+        Args:
+            plan: Of this session's policy.
+            max_rows: Rows that may be handed over; when more are there, the stream ends with QUOTA_TOTAL after them.
+        """
+        kept = self._kept_answer(plan, max_rows)
+        if kept is not None:
+            return KeptFrames(kept.frames)
+        worker = await self._pool.borrow(self._spec)
+        request = wire.RunQuery(plan.query, plan.parameters, plan.sql, worker.next_run(), max_rows)
+        worker.begin(request)
+        return FrameStream(
+            worker, self._spec.limits.engine_seconds, release=self._pool.release, recording=self._recording(plan)
+        )
+
+    async def read(
+        self,
+        query: str | Plan,
+        parameters: Sequence[Parameter] = (),
+        *,
+        max_bytes: int = SMALL_BYTES,
+        max_rows: int | None = None,
+    ) -> SmallAnswer:
+        """Plan (unless ``query`` is a plan) and answer in one round trip, or from what is kept.
+
+        Raises:
+            TrustnodeError: As ``plan``; QUERY_TOO_COSTLY with ``limit_bytes`` when the answer is larger than
+                ``max_bytes``; QUOTA_TOTAL when it has more rows than ``max_rows``.
+        """
+        plan = query if isinstance(query, Plan) else self._kept_plan(query, parameters)
+        kept = self._kept_answer(plan, max_rows) if plan is not None else None
+        if kept is not None and kept.size <= max_bytes:
+            return kept
+        text, values, expected = (
+            (query.query, query.parameters, query.sql) if isinstance(query, Plan) else (query, tuple(parameters), "")
+        )
+        async with self._pool.worker(self._spec) as worker:
+            request = wire.ReadQuery(text, values, max_bytes, worker.next_run(), expected, max_rows)
+            answer = await worker.exchange(request, self._spec.limits.engine_seconds)
+        if not isinstance(answer, wire.SmallResult):
+            refuse(answer)
+        frames = tuple(Frame(data, FrameNote.from_bytes(note)) for note, data in answer.frames)
+        if plan is None:
+            self._keep_plan(answer.plan)
+        if await self._is_current():
+            self._keep_answer(answer.plan, frames)
+        return SmallAnswer(answer.plan, frames)
+
+    # --- what is kept
+
+    def _recording(self, plan: Plan) -> Recording | None:
+        if not self._pool.kept.max_bytes:
+            return None
+        return SmallRecording(SMALL_BYTES, lambda frames: self._keep_answer(plan, frames), self._is_current)
+
+    async def _is_current(self) -> bool:
+        """Whether the data are still those that the session was opened for: an answer of others is not kept."""
+        if not self._pool.kept.max_bytes:
+            return False
+        with contextlib.suppress(TrustnodeError, OSError):
+            return await asyncio.to_thread(data_version, self._spec.source) == self._spec.data_version
+        return False
+
+    def _text_key(self, what: str, sql: str, parameters: Sequence[Parameter]) -> tuple[object, ...]:
+        """``repr`` keeps 1, 1.0 and True apart; a text may mean another query tomorrow."""
+        return what, self._digest, sql, repr(tuple(parameters)), datetime.now(UTC).date()
+
+    def _kept_plan(self, sql: str, parameters: Sequence[Parameter]) -> Plan | None:
+        return self._pool.kept.get(self._text_key("plan", sql, parameters), Plan)
+
+    def _keep_plan(self, plan: Plan) -> None:
+        size = 3 * len(plan.query) + len(plan.sql) + 3 * len(repr(plan.parameters)) + 100 * len(plan.columns_used)
+        self._keep(self._text_key("plan", plan.query, plan.parameters), value=plan, size=size)
+
+    def _kept_answer(self, plan: Plan, max_rows: int | None) -> SmallAnswer | None:
+        """The answer of the text that runs; one with more rows than may be handed over goes through the engine."""
+        found = self._pool.kept.get(("answer", self._digest, plan.sql), SmallAnswer)
+        if found is None or (max_rows is not None and found.rows > max_rows):
+            return None
+        return SmallAnswer(plan, found.frames)
+
+    def _keep_answer(self, plan: Plan, frames: tuple[Frame, ...]) -> None:
+        answer = SmallAnswer(plan, frames)
+        size = answer.size + 2 * len(plan.sql) + 200 * len(frames)
+        self._keep(("answer", self._digest, plan.sql), value=answer, size=size)
+
+    def _keep(self, key: tuple[object, ...], *, value: object, size: int) -> None:
+        self._pool.kept.put(key, value, owners=self._owners, size=size)
