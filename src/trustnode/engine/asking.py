@@ -54,7 +54,7 @@ class Session:
         self._pool = pool
         self._spec = spec
         self._digest = digest_of(spec)
-        self._owners = frozenset({spec.agreement})
+        self._owners = frozenset(part.agreement for part in spec.parts)
 
     @property
     def is_known(self) -> bool:
@@ -158,9 +158,7 @@ class Session:
         """Whether the data are still those that the session was opened for: an answer of others is not kept."""
         if not self._pool.kept.max_bytes:
             return False
-        with contextlib.suppress(TrustnodeError, OSError):
-            return await asyncio.to_thread(data_version, self._spec.source) == self._spec.data_version
-        return False
+        return await asyncio.to_thread(is_current, self._spec)
 
     def _text_key(self, what: str, sql: str, parameters: Sequence[Parameter]) -> tuple[object, ...]:
         """``repr`` keeps 1, 1.0 and True apart; a text may mean another query tomorrow."""
@@ -187,3 +185,10 @@ class Session:
 
     def _keep(self, key: tuple[object, ...], *, value: object, size: int) -> None:
         self._pool.kept.put(key, value, owners=self._owners, size=size)
+
+
+def is_current(spec: SessionSpec) -> bool:
+    """Whether every source of a session has the version it was opened for; looks at the sources."""
+    with contextlib.suppress(TrustnodeError, OSError):
+        return all(data_version(part.source) == part.data_version for part in spec.parts)
+    return False

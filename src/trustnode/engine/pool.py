@@ -189,12 +189,18 @@ class EnginePool:
         if worker is None and not self._take_place():
             worker = await self._wait_turn(key)
         if worker is None:
-            try:
-                worker = await self._open(spec, key)
-            finally:
-                self._starting -= 1
-                self._grant_places()
+            worker = await self._opened(spec, key)
         self._busy.add(worker)
+        return worker
+
+    async def _opened(self, spec: SessionSpec | ClerkSpec, key: Key) -> WorkerProcess:
+        """A new worker in a place that was taken."""
+        try:
+            worker = await self._open(spec, key)
+            self._busy.add(worker)
+        finally:
+            self._starting -= 1
+            self._grant_places()
         return worker
 
     def _warm(self, key: Key) -> WorkerProcess | None:

@@ -8,10 +8,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import pytest_asyncio
 from node.engine.test_frames import decode
 from node.engine.world import ORDERS, PLAIN
 
 from trustnode.core.policy.governed import Comparison, Governed
+from trustnode.core.tracing import MarkSecret
 from trustnode.engine.kept import LARGEST_PART, OVERHEAD_BYTES, Kept, digest_of
 from trustnode.engine.message import RunLimits, SessionSpec
 from trustnode.engine.pool import EngineLimits, EnginePool
@@ -21,7 +23,7 @@ from trustnode.errors import TrustnodeError
 SQL = "SELECT id, city FROM orders WHERE id < 20"
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool():
     async with EnginePool(EngineLimits(max_workers=2, spare_workers=0)) as pool:
         yield pool
@@ -113,15 +115,17 @@ def test_whatever_decides_what_a_session_sees_is_part_of_the_key(spec, what):
 def test_every_field_of_a_session_is_part_of_the_key(spec):
     changed = {
         "agreement": "x", "policy_digest": "x", "data_version": "x", "source": Source("csv", "/x"),
-        "governed": Governed((ORDERS,)), "hash_key": b"x", "content_digest": False, "limits": RunLimits(threads=7),
+        "governed": Governed((ORDERS,)), "hash_key": b"x", "content_digest": False, "mark": MarkSecret(b"k" * 32, b"l" * 8, b"m" * 32), "limits": RunLimits(threads=7),
         "joined": (spec(),),
     }  # fmt: skip
     assert set(changed) == set(SessionSpec.__struct_fields__)
-    assert len({digest_of(msgspec.structs.replace(spec(), **{name: to})) for name, to in changed.items()}) == len(changed)
+    assert len({digest_of(msgspec.structs.replace(spec(), **{name: to})) for name, to in changed.items()}) == len(
+        changed
+    )
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_q7_no_answer_is_served_past_a_change_of_the_data(pool, tmp_path):
+async def test_no_answer_is_served_past_a_change_of_the_data(pool, tmp_path):
     path = tmp_path / "t.parquet"
 
     def spec():
@@ -143,7 +147,7 @@ async def test_q7_no_answer_is_served_past_a_change_of_the_data(pool, tmp_path):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_q7_an_answer_of_data_that_changed_meanwhile_is_not_kept(pool, spec):
+async def test_an_answer_of_data_that_changed_meanwhile_is_not_kept(pool, spec):
     stale = msgspec.structs.replace(spec(), data_version="of yesterday")
     session = await pool.session(stale)
     answer = await session.read(SQL)
