@@ -102,7 +102,7 @@ async def check_cut(stream: Stalled, reason: str) -> None:
 
 async def test_p3c_x9_a_suspended_agreement_cuts_its_stream_and_a_resumed_one_delivers_again(world) -> None:
     acme, bureau = world.clients["acme"], world.clients["bureau"]
-    agreement = await world.agree(acme, f"{DATA}/big")
+    agreement = await world.agree(acme, f"{DATA}/big", "open")
     held = await bureau.agreement(agreement.id)
     async with stalled(world, agreement) as stream:
         await held.suspend("prices are wrong")
@@ -119,7 +119,7 @@ async def test_p3c_x9_a_suspended_agreement_cuts_its_stream_and_a_resumed_one_de
 
 
 async def test_the_consumer_ends_an_agreement_and_its_own_running_stream(world) -> None:
-    agreement = await world.agree(world.clients["acme"], f"{DATA}/big")
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/big", "open")
     async with stalled(world, agreement) as stream:
         await agreement.end("no longer needed")
         failure = await stream.rest()
@@ -134,7 +134,7 @@ async def test_the_consumer_ends_an_agreement_and_its_own_running_stream(world) 
 
 async def test_stopping_one_access_leaves_the_agreement_in_force(world) -> None:
     acme = world.clients["acme"]
-    agreement = await world.agree(acme, f"{DATA}/big")
+    agreement = await world.agree(acme, f"{DATA}/big", "open")
     async with stalled(world, agreement) as stream:
         await acme.stop_access(stream.access, "enough")
         failure = await stream.rest()
@@ -146,7 +146,7 @@ async def test_stopping_one_access_leaves_the_agreement_in_force(world) -> None:
 
 
 async def test_p6a_a_reader_that_leaves_settles_on_what_was_handed_over(world) -> None:
-    agreement = await world.agree(world.clients["acme"], f"{DATA}/big")
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/big", "open")
     async with stalled(world, agreement) as stream:
         await stream.reader.aclose()
         ours, theirs = await stream.settled(HOME), await stream.settled(DATA)
@@ -157,7 +157,7 @@ async def test_p6a_a_reader_that_leaves_settles_on_what_was_handed_over(world) -
 
 async def test_a_suspended_participant_loses_its_stream_at_both_nodes_and_comes_back(world) -> None:
     other = world.clients["other"]
-    agreement = await world.agree(other, f"{DATA}/big")
+    agreement = await world.agree(other, f"{DATA}/big", "open")
     participant = other.profile.participant
     async with stalled(world, agreement) as stream:
         await issue(world, HOME, "participant", participant, "suspend", cause="VENUE")
@@ -189,7 +189,7 @@ def _answers(ask: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[bool]]
 
 async def test_a_revoked_participant_never_comes_back(world) -> None:
     brief = await world.join(HOME, "brief", "CONSUMER")
-    agreement = await world.agree(brief, f"{DATA}/big")
+    agreement = await world.agree(brief, f"{DATA}/big", "open")
     participant = brief.profile.participant
     async with stalled(world, agreement) as stream:
         await issue(world, HOME, "participant", participant, "revoke")
@@ -205,7 +205,7 @@ async def test_a_revoked_participant_never_comes_back(world) -> None:
 
 
 async def test_a_certificate_on_the_deny_list_ends_the_call_that_runs_under_it(world) -> None:
-    agreement = await world.agree(world.clients["acme"], f"{DATA}/big")
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/big", "open")
     trust = world[HOME].trust
     before = trust.state
     async with stalled(world, agreement) as stream:
@@ -229,7 +229,7 @@ def serial_of(client: Any) -> tuple[str, str]:
 
 
 async def test_a_suspended_peering_cuts_streams_through_it_and_suspends_its_agreements(world) -> None:
-    agreement = await world.agree(world.clients["acme"], f"{DATA}/big")
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/big", "open")
     async with stalled(world, agreement) as stream:
         await issue(world, DATA, "peering", HOME, "suspend", cause="VENUE")
         theirs = await stream.settled(DATA)
@@ -272,7 +272,7 @@ async def test_a_revoked_product_ends_listings_agreements_grants_and_streams(wor
 
 
 async def test_x10_a_peer_that_is_not_heard_gets_no_more_frames_and_soon_no_stream(world, monkeypatch) -> None:
-    agreement = await world.agree(world.clients["acme"], f"{DATA}/big")
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/big", "open")
     age = {"s": 0.0}
     monkeypatch.setattr(world[DATA].venue.streams, "age_s", lambda _domain: age["s"])
     async with stalled(world, agreement) as stream:
