@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import adbc_driver_manager
 import pytest
 import pytest_asyncio
 from federation.test_control import stalled
 from federation.test_quotas import read, used
 from federation.test_replay import counters_of, lost, rows, told_by
+from federation.test_stock_clients import connect
 from federation.world import (
     DATA,
     HOME,
@@ -23,12 +25,15 @@ from federation.world import (
     two_venues,
 )
 
+from trustnode.core import clock
 from trustnode.core.access import AccessRequest, Named
 from trustnode.core.document import decode, seal
 from trustnode.core.evidence.verify import verify_bundle
 from trustnode.core.identifier import schema_name
 from trustnode.core.identity import fingerprint
 from trustnode.errors import TrustnodeError
+from trustnode.sdk.profile import now
+from trustnode.wire.convert import new_ticket
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 BOTH = "select t.id, p.grp from t join ports p on t.id = p.id"
@@ -176,8 +181,6 @@ async def test_p1_an_agreement_that_is_added_or_swapped_after_signing_is_refused
 
 
 def ticket_with(honest: Any, request: Any) -> bytes:
-    from trustnode.wire.convert import new_ticket
-
     return new_ticket(request, honest.query, honest.query_salt, honest.key_document).raw
 
 
@@ -238,3 +241,76 @@ async def test_p3c_revoking_any_one_agreement_stops_the_stream_in_both_chains(pa
     with pytest.raises(TrustnodeError) as refused:
         await one.sql("select count(*) from t, ports", joined=[wide]).to_arrow()
     assert refused.value.reason == "GRANT_INVALID"
+
+
+async def test_an_explanation_shows_limits_and_prices_of_both(pair: World) -> None:
+    one, other = await two(pair, "few", "daily")
+    found = await one.explain(FEW, joined=[other])
+    assert found.allowed
+    assert [column.name for column in found.columns] == ["id", "grp"]
+    assert [(counter.text, counter.used) for counter in found.counters] == [
+        ("5 reads in all of small", 0), ("2 reads per day of ports", 0),
+    ]  # fmt: skip
+    assert found.price == "small free; ports free"
+    assert (found.rows_estimate, found.columns_total) == (None, 4)
+    refused = await one.explain("select id from t", joined=[other])
+    assert (refused.allowed, refused.reason) == (False, "QUERY_INVALID")
+    assert "leave that agreement out" in refused.message
+    assert "write the query" in (await one.explain("", joined=[other])).message
+    assert (await used(pair, one), await used(pair, other)) == ({}, {})
+
+
+async def test_products_held_at_two_venues_are_not_joined(pair: World) -> None:
+    acme = pair.clients["acme"]
+    maker = await pair.join(HOME, "maker", "PROVIDER")
+    await pair.publish(maker, product_text("near", ("open",)).replace('"bureau"', '"maker"'), "near")
+    here = await pair.agree(acme, f"{HOME}/near", "open")
+    there, _ = await two(pair)
+    words = "these are held at (2|two) venues, .*: read each"
+    with pytest.raises(TrustnodeError, match=words):
+        here.sql("select 1 from t", joined=[there])
+    for first, second in ((here, there), (there, here)):
+        for sql in ("select 1 from t", BOTH):
+            failure = await read(acme, joining(acme, first, second, sql=sql).raw)
+            assert (failure.reason, failure.message[-9:]) == ("QUERY_INVALID", "read each")
+    assert [entry.type for entry in await pair.entries(DATA, "agreement", there.id)].count("access.decide") == 0
+
+
+async def test_q7_a_stock_client_joins_what_was_delegated_together_by_qualified_names(pair: World) -> None:
+    one, other = await two(pair, "open", "daily")
+    await one.delegate(clock.shift(now(), 86400), joined=[other])
+    alone = await pair.agree(pair.clients["acme"], f"{DATA}/ports", "few")
+    await alone.delegate(clock.shift(now(), 86400))
+    a, b, c = (schema_name(deal.id) for deal in (one, other, alone))
+    sql = "select count(*) n from {}.t x join {}.ports y on x.id = y.id where x.id < ? and y.grp = ?"
+
+    def ask(text: str, values: tuple[Any, ...]) -> Any:
+        with connect(pair, "acme") as connection, connection.cursor() as cursor:
+            cursor.execute(text, values)
+            return cursor.fetchone()
+
+    assert await asyncio.to_thread(ask, sql.format(a, b), (70, "g1")) == (10,)
+    with pytest.raises(adbc_driver_manager.Error, match="no delegation covers these agreements together"):
+        await asyncio.to_thread(ask, sql.format(a, c), (70, "g1"))
+    with pytest.raises(adbc_driver_manager.Error, match="no such agreement"):
+        await asyncio.to_thread(ask, sql.format(a, "agreement_00000000"), (70, "g1"))
+    for domain in (DATA, HOME):
+        for deal in (one, other):
+            [row] = await pair[domain].venue.store.read(lambda view, a=deal: view.find(AccessState, agreement=a.id))
+            assert (row.grade, row.rows) == ("DELEGATED", 1)
+
+
+async def test_p2_a_delegation_for_one_agreement_does_not_cover_a_join(pair: World) -> None:
+    acme = pair.clients["acme"]
+    one, other = await two(pair)
+    given = await one.delegate(clock.shift(now(), 86400))
+    node = pair[HOME].venue
+    changes = {
+        "request_proof": "DELEGATED", "delegation_sha256": given.digest, "iss": HOME, "signer": node.evidence,
+        "joined": (Named(other.id, other.document.digest),),
+    }  # fmt: skip
+    made = ticket(acme, one, FEW, **changes)
+    raw = new_ticket(made.request, made.query, made.query_salt, made.key_document, given).raw
+    with pytest.raises(TrustnodeError) as refused:
+        await pair.node_caller(HOME, DATA).read(raw, timeout_s=20)
+    assert refused.value.reason == "REQUEST_PROOF_TOO_WEAK"

@@ -9,7 +9,6 @@ Leaves to others: the same checks when it counts (``access``), the words of term
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +24,6 @@ from trustnode.core.document import Document, decode
 from trustnode.core.participant import domain_of
 from trustnode.core.policy import explain as words
 from trustnode.core.policy import odrl
-from trustnode.core.policy.governed import Governed
 from trustnode.core.policy.terms import Terms
 from trustnode.engine.pool import Session
 from trustnode.errors import TrustnodeError, error
@@ -102,9 +100,25 @@ async def explain(venue: Venue, subject: Subject, asker: Asker, purpose: str, qu
     Raises:
         TrustnodeError: NOT_REGISTERED, SOURCE_UNCONFIRMED, BUSY; a refusal of the query itself is part of the answer.
     """
+    basis = await basis_of(venue, subject)
+    try:
+        return await _planned(venue, subject, asker, purpose, query, basis)
+    except TrustnodeError as refusal:
+        return refused(basis, refusal)
+
+
+def refused(basis: Explanation, refusal: TrustnodeError) -> Explanation:
+    """What is told of a query that would be refused; what has nothing to do with the query is raised again."""
+    if refusal.reason in ("BUSY", "INTERNAL", "EVIDENCE_UNAVAILABLE"):
+        raise refusal
+    return msgspec.structs.replace(basis, reason=refusal.reason, message=refusal.message, next_step=refusal.next_step)
+
+
+async def basis_of(venue: Venue, subject: Subject) -> Explanation:
+    """What holds for every query on a product: its limits, price and terms."""
     ready = venue.policies.load(subject.policy)
     prepared = await venue.store.read(lambda view: prepared_product(view, subject.product))
-    basis = Explanation(
+    return Explanation(
         allowed=False,
         columns_total=len(prepared.registration.tables[0].columns),
         rows_total=prepared.registration.tables[0].rows,
@@ -115,35 +129,25 @@ async def explain(venue: Venue, subject: Subject, asker: Asker, purpose: str, qu
             *_witnesses(subject.agreement),
         ),
     )
-    try:
-        return await _planned(venue, subject, prepared, asker, purpose, query, basis)
-    except TrustnodeError as refusal:
-        if refusal.reason in ("BUSY", "INTERNAL", "EVIDENCE_UNAVAILABLE"):
-            raise
-        return msgspec.structs.replace(
-            basis, reason=refusal.reason, message=refusal.message, next_step=refusal.next_step
-        )
 
 
 async def _planned(
-    venue: Venue, subject: Subject, prepared: Prepared, asker: Asker, purpose: str, query: Query,
-    basis: Explanation,
-) -> Explanation:  # fmt: skip
+    venue: Venue, subject: Subject, asker: Asker, purpose: str, query: Query, basis: Explanation
+) -> Explanation:
     ready = venue.policies.load(subject.policy)
+    prepared = await venue.store.read(lambda view: prepared_product(view, subject.product))
     operation = "aggregate" if ready.aggregate_only else "read"
     decision = ready.decide(policy_request(venue, purpose, operation, subject.agreement, asker))
     if decision.outcome != "ALLOW":
         raise decision.refusal()
-    card = venue.keyring.cards.get(asker.home)
-    attributes = {"consumer_id": asker.participant, "consumer_area": card.value.area if card else ""}
     agreement = subject.agreement.contract_id if subject.agreement else f"explain/{subject.product}/{ready.digest}"
-    session = await open_session(venue, Part(subject.policy, prepared, attributes, agreement))
+    part = Part(subject.policy, prepared, attributes(venue, asker), agreement)
+    session = await open_session(venue, part)
     table = prepared.registration.tables[0]
     sql = query.sql.strip() or f"select * from {table.name}"  # noqa: S608 (a name that the registration checked)
     plan = await session.plan(sql, query.parameters)
-    governed = ready.governed(table.columns, table=table.name, **attributes)
+    masks = masks_of(venue, part)
     rows = None if ready.aggregate_only or not is_plain(sql, table.name) else await _count(session, table.name)
-    masks = {mask.column: f"{mask.method} {mask.parameter}".strip() for mask in _masks(governed)}
     return msgspec.structs.replace(
         basis,
         allowed=True,
@@ -153,8 +157,18 @@ async def _planned(
     )
 
 
-def _masks(governed: Governed) -> Sequence[Any]:
-    return [mask for table in governed.tables for mask in table.masks]
+def attributes(venue: Venue, asker: Asker) -> dict[str, str]:
+    """What the rows that somebody gets may depend on: its verified attributes."""
+    card = venue.keyring.cards.get(asker.home)
+    return {"consumer_id": asker.participant, "consumer_area": card.value.area if card else ""}
+
+
+def masks_of(venue: Venue, part: Part) -> dict[str, str]:
+    """Column -> its mask in words."""
+    table = part.prepared.registration.tables[0]
+    governed = venue.policies.load(part.policy).governed(table.columns, table=table.name, **part.attributes)
+    masks = [mask for one in governed.tables for mask in one.masks]
+    return {mask.column: f"{mask.method} {mask.parameter}".strip() for mask in masks}
 
 
 def is_plain(sql: str, table: str) -> bool:

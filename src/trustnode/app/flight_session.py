@@ -1,7 +1,7 @@
-"""What a stock client says beside a query: under which agreement it reads, and the session that remembers it.
+"""What a stock client says beside a query: under which agreements it reads, and the session that remembers it.
 
-Decides: which agreement is meant (the query's own schema, then the header of the call, then the session option), how
-many sessions one caller may hold and for how long. Leaves to others: whether the agreement is the caller's
+Decides: which agreements are meant (the query's own schemas, then the header of the call, then the session option), how
+many sessions one caller may hold and for how long. Leaves to others: whether they are the caller's, and may be joined
 (``handles``), cookies and messages (``rpc.flight_actions``). Source: data-plane 2.3, 3.
 """
 
@@ -17,6 +17,8 @@ from trustnode.core.identifier import SCHEMA_PREFIX
 from trustnode.core.identity import Caller
 from trustnode.errors import error
 
+Names = tuple[str, ...]
+"""Names of agreements, the first one first."""
 OPTION: Final = "agreement"
 MAX_SESSIONS_OF_ONE: Final = 64
 MAX_VALUE: Final = 256
@@ -29,22 +31,20 @@ _NAMED: Final = re.compile(
 """Text and comments, which name nothing, or the schema of an agreement before a table."""
 
 
-def agreement_named(sql: str) -> str:
-    """Short name of the agreement whose schema a query names; empty if it names none.
+def agreements_named(sql: str) -> Names:
+    """Short names of the agreements whose schemas a query names, as they come.
 
-    Only a hint where to plan it: the worker of that agreement resolves every table again and knows no other schema.
-
-    Raises:
-        TrustnodeError: QUERY_INVALID when it names several.
+    Only a hint where to plan it: the worker of those agreements resolves every table again and knows no other schema.
     """
-    found = {match["short"].upper() for match in _NAMED.finditer(sql) if match["short"]}
-    if len(found) > 1:
-        raise error("QUERY_INVALID", "a query reads under one agreement; this one names several", field="sql")
-    return next(iter(found), "")
+    return tuple(dict.fromkeys(match["short"].upper() for match in _NAMED.finditer(sql) if match["short"]))
 
 
-def plain_name(name: str) -> str:
-    """An agreement as it is looked up: the schema that its tables stand in means the agreement too."""
+def plain_names(text: str) -> Names:
+    """Agreements as they are looked up, given with commas between them; the schema of one means the agreement too."""
+    return tuple(dict.fromkeys(_plain(name.strip()) for name in text.split(",") if name.strip()))
+
+
+def _plain(name: str) -> str:
     short = name[len(SCHEMA_PREFIX) :]
     return short.upper() if name.lower().startswith(SCHEMA_PREFIX) else name
 
@@ -93,18 +93,19 @@ class Sessions:
             del self._held[cookie]
 
 
-def agreement_for(sql: str, header: str, session: Session | None) -> str:
-    """The agreement a query is read under.
+def agreements_for(sql: str, header: str, session: Session | None) -> Names:
+    """The agreements a query is read under: those it names, else what stands beside it.
 
     Raises:
-        TrustnodeError: FIELD_MISSING when nothing says; QUERY_INVALID when the query names several.
+        TrustnodeError: FIELD_MISSING when nothing says.
     """
-    named = agreement_named(sql) or header or (session.options.get(OPTION, "") if session else "")
-    if not named or len(named) > MAX_VALUE:
+    beside = header or (session.options.get(OPTION, "") if session else "")
+    named = agreements_named(sql) or (plain_names(beside) if len(beside) <= MAX_VALUE else ())
+    if not named:
         step = "Write the table as agreement_<short name>.<table>; GetTables lists them. Or send a header."
         message = "say under which agreement: write agreement_<short name>.<table>, or send header trustnode-agreement"
         raise error("FIELD_MISSING", message, field="agreement", next_step=step)
-    return plain_name(named)
+    return named
 
 
 def _owner(caller: Caller) -> tuple[str, str]:

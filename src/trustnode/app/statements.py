@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from trustnode.app.flight_session import Names
 from trustnode.app.handles import Handles, Made, Values
 from trustnode.app.metadata import Metadata
 from trustnode.app.venue import Sender, Venue
@@ -36,7 +37,7 @@ class Statement:
     """SPIFFE id and certificate digest."""
     session: str
     """Cookie or connection it was prepared on."""
-    agreement: str
+    agreements: Names
     sql: str
     words: tuple[str, ...]
     """Type word of each ``?``."""
@@ -55,16 +56,16 @@ class Statements:
     metadata: Metadata
     _held: dict[bytes, Statement] = field(default_factory=dict)
 
-    async def prepare(self, sender: Sender, caller: Caller, session: str, agreement: str, sql: str) -> Statement:
+    async def prepare(self, sender: Sender, caller: Caller, session: str, agreements: Names, sql: str) -> Statement:
         """Plan a query without values.
 
         Raises:
             TrustnodeError: As ``Handles.schema``.
         """
-        words = await self._words(sender, caller, agreement, sql)
-        schema = await self._schema(sender, agreement, sql, words)
+        words = await self._words(sender, caller, agreements, sql)
+        schema = await self._schema(sender, agreements, sql, words)
         made = Statement(
-            secrets.token_bytes(HANDLE_BYTES), (caller.spiffe_id, caller.leaf_sha256), session, agreement, sql, words,
+            secrets.token_bytes(HANDLE_BYTES), (caller.spiffe_id, caller.leaf_sha256), session, agreements, sql, words,
             schema, clock.shift(self.venue.clock.now(), LIFE_S),
         )  # fmt: skip
         self._make_room(caller)
@@ -102,14 +103,14 @@ class Statements:
         statement = self._get(caller, handle)
         values = self._values(statement)
         known = b"" if statement.words else statement.schema
-        return await self.handles.make(sender, caller, statement.agreement, statement.sql, values, known)
+        return await self.handles.make(sender, caller, statement.agreements, statement.sql, values, known)
 
     async def schema(self, sender: Sender, caller: Caller, handle: bytes) -> bytes:
         """The Arrow schema of a statement's answer."""
         statement = self._get(caller, handle)
         if statement.values is None:
             return statement.schema
-        return await self.handles.schema(sender, statement.agreement, statement.sql, statement.values)
+        return await self.handles.schema(sender, statement.agreements, statement.sql, statement.values)
 
     def close(self, caller: Caller, handle: bytes) -> None:
         """Close a statement; one that is closed already is no error."""
@@ -142,19 +143,20 @@ class Statements:
             raise error("QUERY_INVALID", f"bind the {len(statement.words)} parameters (?) of the query first")
         return statement.values or ()
 
-    async def _words(self, sender: Sender, caller: Caller, agreement: str, sql: str) -> tuple[str, ...]:
+    async def _words(self, sender: Sender, caller: Caller, agreements: Names, sql: str) -> tuple[str, ...]:
         if "?" not in sql:
             return ()
-        table = await self.metadata.table_of(sender, agreement)
-        return await self.venue.engine.clerk(caller.spiffe_id).parameter_types(sql, table.columns)
+        tables = [await self.metadata.table_of(sender, name) for name in agreements]
+        columns = {column.name: column for table in reversed(tables) for column in table.columns}
+        return await self.venue.engine.clerk(caller.spiffe_id).parameter_types(sql, tuple(columns.values()))
 
-    async def _schema(self, sender: Sender, agreement: str, sql: str, words: tuple[str, ...]) -> bytes:
+    async def _schema(self, sender: Sender, agreements: Names, sql: str, words: tuple[str, ...]) -> bytes:
         """The schema with nothing in place of the parameters; with empty text where nothing has no type."""
         nothing: Values = (None,) * len(words)
         try:
-            return await self.handles.schema(sender, agreement, sql, nothing)
+            return await self.handles.schema(sender, agreements, sql, nothing)
         except TrustnodeError as refusal:
             if refusal.reason != "QUERY_INVALID" or TEXT not in words:
                 raise
         empty = tuple("" if word == TEXT else None for word in words)
-        return await self.handles.schema(sender, agreement, sql, empty)
+        return await self.handles.schema(sender, agreements, sql, empty)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SHOWN_ROWS: Final = 100
 """Rows that a terminal is shown at most; a pipe, ``--json`` and ``-o`` take all."""
 
+with_option = click.option(
+    "--with", "others", multiple=True, metavar="AGREEMENT", help="A further agreement that the query reads; repeatable."
+)
 sql_option = click.option("--sql", default="", help="The query; default: all that is delivered.")
 purpose_option = click.option(
     "--purpose", default="", help="A purpose of the agreement; not needed where there is one."
@@ -34,16 +37,19 @@ purpose_option = click.option(
 @click.command(cls=Command)
 @click.argument("subject", metavar="AGREEMENT|PRODUCT")
 @click.option("--offer", default="", help="Offer of a PRODUCT, before any contract.")
+@with_option
 @purpose_option
 @sql_option
 @click.pass_context
-def explain(ctx: click.Context, subject: str, offer: str, purpose: str, sql: str) -> None:
+def explain(ctx: click.Context, subject: str, offer: str, others: tuple[str, ...], purpose: str, sql: str) -> None:
     """Say what a query would deliver, mask, filter, cost, and why; reads nothing."""
     with session.client() as connection:
         if offer or "/" in subject:
+            if others:
+                raise error("USAGE", "--with joins agreements; an offer is none yet")
             found = connection.explain_offer(subject, offer=offer, purpose=purpose, sql=sql)
         else:
-            found = connection.explain(subject, purpose=purpose, sql=sql)
+            found = connection.explain(subject, purpose=purpose, sql=sql, others=others)
     if not found.allowed:
         metadata = {"next_step": found.next_step} if found.next_step else {}
         raise error(found.reason or "DEFAULT_DENIED", found.message, **metadata)
@@ -71,21 +77,28 @@ def explanation_lines(found: Explanation) -> list[str]:
 
 @click.command(cls=Command)
 @click.argument("agreement")
+@with_option
 @purpose_option
 @sql_option
 @click.option("-o", "target", type=click.Path(dir_okay=False, path_type=Path), help="File: .parquet, .csv, .arrow.")
-def read(agreement: str, purpose: str, sql: str, target: Path | None) -> None:
-    """Read under AGREEMENT: to the screen, or complete into a file."""
+def read(agreement: str, others: tuple[str, ...], purpose: str, sql: str, target: Path | None) -> None:
+    """Read under AGREEMENT: to the screen, or complete into a file.
+
+    With --with one query joins products of several agreements of one venue; each must allow it, each is counted and
+    paid. Where two tables have one name, write agreement_<short name>.<table>.
+    """
     if target is not None:
         from trustnode.sdk.output import check_suffix
 
         check_suffix(target)
     with session.client() as connection:
         if target is None:
-            done = connection.read(agreement, purpose=purpose, sql=sql)
+            done = connection.read(agreement, purpose=purpose, sql=sql, others=others)
         else:
             with Progress() as progress:
-                done = connection.save(agreement, target, purpose=purpose, sql=sql, progress=progress.rows)
+                done = connection.save(
+                    agreement, target, purpose=purpose, sql=sql, progress=progress.rows, others=others
+                )
     words = f"{output.count(done.rows, 'row')}  {output.money(done.receipt.cost_fen)}  {_signatures(done)}"
     if target is None:
         _print(done)

@@ -364,17 +364,21 @@ def resume(ctx: click.Context, name: str, reason: str) -> None:
 
 
 @agreement.command()
-@click.argument("name")
+@click.argument("names", metavar="AGREEMENT...", nargs=-1, required=True)
 @click.option("--until", required=True, metavar="DATE", help="Last day of the delegation.")
 @click.option("--max-accesses", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="How often.")
-def delegate(name: str, until: str, max_accesses: int) -> None:
-    """Let your venue ask in your name, for clients that cannot sign."""
+def delegate(names: tuple[str, ...], until: str, max_accesses: int) -> None:
+    """Let your venue ask in your name, for clients that cannot sign.
+
+    Name several agreements to let it join their products in one query, too.
+    """
     expires = end_of_day(until, "until")
     with session.client() as connection:
-        found = connection.agreement(name).object
+        found = [connection.agreement(name).object for name in names]
         connection.acting()
         connection.delegate(found, expires, max_accesses)
-    data = {"agreement": found.id, "until": expires, "max_accesses": max_accesses}
+    ids = [one.id for one in found]
+    data = {"agreement": ids[0], "agreements": ids, "until": expires, "max_accesses": max_accesses}
     until_words = f"until {output.last_day(expires)}, {max_accesses:,} accesses"
-    text = f"delegated  {acts.name_of(found)} to {connection.venue} {until_words}"
+    text = f"delegated  {', '.join(map(acts.name_of, found))} to {connection.venue} {until_words}"
     output.show(data, text)

@@ -177,7 +177,7 @@ class Session:
         """A page of what was delivered under an agreement."""
         id = self.get("agreement", agreement).object.id
         page = self.items("access", token=token, size=size, agreement=id)
-        return [delivery for item in page.items if (delivery := self._delivery(item))], page.next_page_token
+        return [delivery for item in page.items if (delivery := self._delivery(item, id))], page.next_page_token
 
     def all_receipts(self, agreement: str) -> list[Delivery]:
         """Everything that was delivered under an agreement."""
@@ -189,13 +189,11 @@ class Session:
             if not token:
                 return found
 
-    def _delivery(self, access: Item) -> Delivery | None:
+    def _delivery(self, access: Item, agreement: str) -> Delivery | None:
         answer = self.call("AccessService/GetReceipt", {"access": access.id})
-        return (
-            None
-            if answer["receipt"] is None
-            else Delivery.of(answer["receipt"], answer["acks"], Seal.of(answer.get("seal")))
-        )
+        if answer["receipt"] is None:
+            return None
+        return Delivery.of(answer["receipt"], answer["acks"], Seal.of(answer.get("seal")), agreement=agreement)
 
     def checkpoint(self) -> bytes:
         """The newest signed checkpoint of the node's log."""
@@ -566,8 +564,8 @@ class Client(Session):
     async def _negotiation(self, id: str, step: str, *words: Any, **more: Any) -> Any:
         return await getattr(await self.sdk.negotiation(id), step)(*words, **more)
 
-    def delegate(self, item: Item, expires: str, max_accesses: int) -> None:
-        """Let the venue ask in our name.
+    def delegate(self, items: Sequence[Item], expires: str, max_accesses: int) -> None:
+        """Let the venue ask in our name, under each of some agreements and under all of them together.
 
         Raises:
             TrustnodeError: FIELD_FORMAT when it would last longer than a delegation may.
@@ -576,11 +574,11 @@ class Client(Session):
 
         if expires > clock.shift(source.now(), MAX_DELEGATION_DAYS * 86400):
             raise error("FIELD_FORMAT", f"until: at most {MAX_DELEGATION_DAYS} days ahead", field="until")
-        value = item.agreement()
-        nodes = (value.consumer_node, value.provider_node) if value else ()
+        values = [value for item in items if (value := item.agreement())]
+        nodes = sorted({node for value in values for node in (value.consumer_node, value.provider_node)})
         statement = Delegation(
             **{**self.profile.fields(self.venue, *nodes), "expires": expires},
-            agreements=((item.id, item.digest),),
+            agreements=tuple({item.id: item.digest for item in items}.items()),
             home=self.venue,
             max_accesses=max_accesses,
         )
@@ -588,10 +586,10 @@ class Client(Session):
 
     # using
 
-    def explain(self, agreement: str, *, purpose: str, sql: str) -> Explanation:
-        """What a query under an agreement would deliver; reads nothing."""
-        id = self.agreement(agreement).object.id
-        return self._explanation({"agreement": id, "purpose": purpose, "sql": sql})
+    def explain(self, agreement: str, *, purpose: str, sql: str, others: Sequence[str] = ()) -> Explanation:
+        """What a query under an agreement, or under several together, would deliver; reads nothing."""
+        id, *joined = [self.agreement(name).object.id for name in (agreement, *others)]
+        return self._explanation({"agreement": id, "joined": joined, "purpose": purpose, "sql": sql})
 
     def explain_offer(self, product: str, *, offer: str, purpose: str, sql: str) -> Explanation:
         """The same for an offer, before any contract."""
@@ -600,24 +598,33 @@ class Client(Session):
     def _explanation(self, request: Mapping[str, Any]) -> Explanation:
         return explanation_of(self.call("AccessService/ExplainAccess", request)["explanation"])
 
-    def read(self, agreement: str, *, purpose: str, sql: str) -> Outcome:
+    def read(self, agreement: str, *, purpose: str, sql: str, others: Sequence[str] = ()) -> Outcome:
         """Read into memory."""
-        held = self._held(agreement)
-        table = held.sql(sql or self._everything(held.product), purpose=purpose)
+        held, *joined = [self._held(name) for name in (agreement, *others)]
+        table = held.sql(sql or self._everything(held.product, joined), purpose=purpose, joined=joined)
         rows = self._run(table.to_arrow())
         return Outcome(rows.num_rows, tuple(rows.column_names), rows, self._receipt(table.receipt_document))
 
-    def save(self, agreement: str, target: Path, *, purpose: str, sql: str, progress: Callable[[int], None]) -> Outcome:
+    def save(
+        self, agreement: str, target: Path, *, purpose: str, sql: str, progress: Callable[[int], None],
+        others: Sequence[str] = (),
+    ) -> Outcome:  # fmt: skip
         """Read into a file; it has its name once it is complete."""
         from trustnode.sdk import output as files
 
-        held = self._held(agreement)
-        reader = held.reader(sql or self._everything(held.product), purpose=purpose)
+        held, *joined = [self._held(name) for name in (agreement, *others)]
+        reader = held.reader(sql or self._everything(held.product, joined), purpose=purpose, joined=joined)
         self._run(files.save(reader, target, lambda running: progress(running.rows)))
         return Outcome(reader.rows, tuple(reader.schema.names), None, self._receipt(reader.receipt_document))
 
-    def _everything(self, product: str) -> str:
-        """The query that stands for none: all that is delivered of the product's table."""
+    def _everything(self, product: str, joined: Sequence[Any]) -> str:
+        """The query that stands for none: all that is delivered of the product's table.
+
+        Raises:
+            TrustnodeError: USAGE for several products: how they are joined is said by a query alone.
+        """
+        if joined:
+            raise error("USAGE", "say how the products are joined: --sql")
         return f"from {self.registration(product).tables[0].name}"
 
     def _receipt(self, document: Document | None) -> Delivery:

@@ -281,11 +281,23 @@ class Delivery:
     signed_by: tuple[str, ...]
     digest: str
     seal: Seal | None = None
+    shares: tuple[tuple[str, int], ...] = ()
+    """Agreements it was read under, the first one first, and what it cost under each, in fen."""
 
     @classmethod
-    def of(cls, receipt: Document, acks: Sequence[Document], seal: Seal | None = None) -> Delivery:
-        """As it travels: only acknowledgements that agree count as signatures."""
+    def of(
+        cls, receipt: Document, acks: Sequence[Document], seal: Seal | None = None, *, agreement: str = ""
+    ) -> Delivery:
+        """As it travels: only acknowledgements that agree count as signatures.
+
+        Args:
+            receipt: As it was signed.
+            acks: Of the carrier and the participant.
+            seal: Of its entry.
+            agreement: Under which the cost is counted; empty: under all together.
+        """
         value = decode(receipt, Receipt)
+        share = value.under(agreement)
         agreed = [ack.iss for document in acks for ack in (decode(document, ReceiptAck),) if _agrees(ack, value.access)]
         return cls(
             access=value.access,
@@ -293,7 +305,8 @@ class Delivery:
             cause=value.cause,
             rows=value.rows,
             bytes=value.bytes,
-            cost_fen=value.cost_fen,
+            cost_fen=share.cost_fen if share else value.total_fen,
+            shares=tuple((one.agreement, one.cost_fen) for one in value.shares),
             started=value.started,
             ended=value.ended,
             signed_by=tuple(dict.fromkeys((value.iss, *agreed))),
@@ -315,6 +328,7 @@ class Delivery:
             "rows": self.rows,
             "bytes": self.bytes,
             "cost_fen": self.cost_fen,
+            "agreements": [{"agreement": id, "cost_fen": fen} for id, fen in self.shares],
             "started": self.started,
             "ended": self.ended,
             "signed_by": list(self.signed_by),

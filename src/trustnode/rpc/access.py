@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from trustnode.app import access, explain, reading
+from trustnode.app import access, explain, joined, reading
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import AccessRequest, Query
 from trustnode.core.document import decode
@@ -89,17 +90,26 @@ def query_of(sql: str, parameters_json: str) -> Query:
 
 
 async def _of_agreement(venue: Venue, sender: Sender, request: pb.ExplainAccessRequest) -> access_pb2.Explanation:
-    state, value, terms = await explain.of_agreement(venue, sender, request.agreement)
-    purpose = request.purpose or value.purpose
-    if state.provider_node != venue.domain:
-        return await venue.peers.get(state.provider_node).explain(
-            agreement=state.id, consumer=state.consumer, purpose=purpose, sql=request.sql,
+    found = await joined.of_agreements(venue, sender, (request.agreement, *request.joined))
+    first, *others = [one.state for one in found]
+    if first.provider_node != venue.domain:
+        return await venue.peers.get(first.provider_node).explain(
+            agreement=first.id, joined=[one.id for one in others], consumer=first.consumer, sql=request.sql,
+            purpose=request.purpose or joined.purpose_for(venue, [one.value for one in found]),
             parameters_json=request.parameters_json, timeout_s=EXPLAIN_S,
         )  # fmt: skip
-    subject = explain.subject_of_agreement(value, terms)
-    key = explain.asker_of(venue, state.consumer)
-    query = query_of(request.sql, request.parameters_json)
-    return explanation_of(await explain.explain(venue, subject, key, purpose, query))
+    return await explain_found(venue, found, request.purpose, request.sql, request.parameters_json)
+
+
+async def explain_found(
+    venue: Venue, found: Sequence[joined.Under], purpose: str, sql: str, parameters_json: str
+) -> access_pb2.Explanation:
+    """Explain a query under agreements on our own products."""
+    subjects = [explain.subject_of_agreement(one.value, one.terms) for one in found]
+    asker = explain.asker_of(venue, found[0].state.consumer)
+    purpose = purpose or joined.purpose_for(venue, [one.value for one in found])
+    query = query_of(sql, parameters_json)
+    return explanation_of(await joined.explain_all(venue, subjects, asker, purpose, query))
 
 
 async def _of_offer(venue: Venue, sender: Sender, request: pb.ExplainAccessRequest) -> access_pb2.Explanation:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from trustnode.app import access, handles
-from trustnode.app.flight_session import plain_name
+from trustnode.app.flight_session import Names, plain_names
 from trustnode.app.venue import Sender, Venue
 from trustnode.arrow import flight_pb2 as pb
 from trustnode.arrow import flight_sql_pb2
@@ -146,8 +146,8 @@ async def _schema(desk: Desk, call: Call, request: pb.FlightDescriptor) -> bytes
     command = flight_sql.unpack(request.cmd) if request.type == pb.FlightDescriptor.CMD else None
     if command is not None:
         return await flight_sql.schema(desk, call, command)
-    agreement, text = asked(desk, call, request)
-    return await desk.handles.schema(sender_of(call, desk.venue), agreement, text)
+    agreements, text = asked(desk, call, request)
+    return await desk.handles.schema(sender_of(call, desk.venue), agreements, text)
 
 
 async def _put(desk: Desk, call: Call, requests: AsyncIterator[pb.FlightData]) -> AsyncIterator[pb.PutResult]:
@@ -170,8 +170,8 @@ async def _list_actions(_call: Call, _request: pb.Empty) -> AsyncIterator[pb.Act
 
 
 async def _made(desk: Desk, call: Call, request: pb.FlightDescriptor) -> handles.Made:
-    agreement, text = asked(desk, call, request)
-    return await desk.handles.make(sender_of(call, desk.venue), call.caller, agreement, text)
+    agreements, text = asked(desk, call, request)
+    return await desk.handles.make(sender_of(call, desk.venue), call.caller, agreements, text)
 
 
 async def _bind(desk: Desk, call: Call, requests: AsyncIterator[pb.FlightData]) -> bytes:
@@ -203,14 +203,14 @@ async def _bind(desk: Desk, call: Call, requests: AsyncIterator[pb.FlightData]) 
     return handle
 
 
-def asked(desk: Desk, call: Call, descriptor: pb.FlightDescriptor) -> tuple[str, str]:
-    """Agreement and SQL of a descriptor that holds no packed command: a path [agreement, sql], or SQL as text.
+def asked(desk: Desk, call: Call, descriptor: pb.FlightDescriptor) -> tuple[Names, str]:
+    """Agreements and SQL of a descriptor that holds no packed command: a path [agreements, sql], or SQL as text.
 
     Raises:
         TrustnodeError: FIELD_MISSING, MESSAGE_UNPARSABLE.
     """
     if descriptor.type == pb.FlightDescriptor.PATH and len(descriptor.path) == 2:
-        return plain_name(descriptor.path[0]), descriptor.path[1]
+        return plain_names(descriptor.path[0]), descriptor.path[1]
     if descriptor.type != pb.FlightDescriptor.CMD:
         raise error("FIELD_MISSING", "ask by path [agreement, sql], or by command", field="path")
     try:
@@ -218,7 +218,7 @@ def asked(desk: Desk, call: Call, descriptor: pb.FlightDescriptor) -> tuple[str,
     except UnicodeDecodeError:
         message = "a command is a Flight SQL message, or SQL as text"
         raise error("MESSAGE_UNPARSABLE", message, field="cmd") from None
-    return desk.agreement(call, text), text
+    return desk.agreements(call, text), text
 
 
 class Handover:

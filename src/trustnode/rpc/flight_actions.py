@@ -45,7 +45,7 @@ def act(desk: Desk, call: Call, action: pb.Action) -> AsyncIterator[bytes]:
 async def _prepare(desk: Desk, call: Call, body: bytes) -> AsyncIterator[bytes]:
     text = query_text(unpacked(body, sql.ActionCreatePreparedStatementRequest))
     made = await desk.statements.prepare(
-        sender_of(call, desk.venue), call.caller, desk.session_key(call), desk.agreement(call, text), text
+        sender_of(call, desk.venue), call.caller, desk.session_key(call), desk.agreements(call, text), text
     )
     yield pack(
         sql.ActionCreatePreparedStatementResult(

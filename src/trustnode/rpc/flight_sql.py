@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 
-from trustnode.app.flight_session import Session, Sessions, agreement_for
+from trustnode.app.flight_session import Names, Session, Sessions, agreements_for
 from trustnode.app.handles import Handles, Made
 from trustnode.app.metadata import Metadata
 from trustnode.app.statements import Statements
@@ -57,10 +57,10 @@ class Desk:
         """What statements of a call are closed with: its session; its connection where it shows no cookie."""
         return cookie_of(call) if self.session(call) else call.connection
 
-    def agreement(self, call: Call, text: str) -> str:
-        """The agreement that a query is read under; raises as ``agreement_for``."""
+    def agreements(self, call: Call, text: str) -> Names:
+        """The agreements that a query is read under; raises as ``agreements_for``."""
         header = call.metadata.get(AGREEMENT_HEADER, "")
-        return agreement_for(text, header if isinstance(header, str) else "", self.session(call))
+        return agreements_for(text, header if isinstance(header, str) else "", self.session(call))
 
 
 def cookie_of(call: Call) -> str:
@@ -151,7 +151,7 @@ async def planned(desk: Desk, call: Call, command: Message) -> Made | None:
     sender = sender_of(call, desk.venue)
     if isinstance(command, sql.CommandStatementQuery):
         text = query_text(command)
-        return await desk.handles.make(sender, call.caller, desk.agreement(call, text), text)
+        return await desk.handles.make(sender, call.caller, desk.agreements(call, text), text)
     if isinstance(command, sql.CommandPreparedStatementQuery):
         return await desk.statements.ticket(sender, call.caller, command.prepared_statement_handle)
     return None
@@ -162,7 +162,7 @@ async def schema(desk: Desk, call: Call, command: Message) -> bytes:
     sender = sender_of(call, desk.venue)
     if isinstance(command, sql.CommandStatementQuery):
         text = query_text(command)
-        return await desk.handles.schema(sender, desk.agreement(call, text), text)
+        return await desk.handles.schema(sender, desk.agreements(call, text), text)
     if isinstance(command, sql.CommandPreparedStatementQuery):
         return await desk.statements.schema(sender, call.caller, command.prepared_statement_handle)
     return schema_of(await answer(desk, sender, command))

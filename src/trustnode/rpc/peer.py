@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from trustnode.app import access, explain, own_card, peering, reading, witness
+from trustnode.app import access, joined, own_card, peering, reading, witness
 from trustnode.app.cards import follow_cards
 from trustnode.app.submission import Answer, submit
 from trustnode.app.venue import Venue
@@ -15,7 +15,7 @@ from trustnode.core.identity import Card, in_order
 from trustnode.core.participant import domain_of
 from trustnode.core.peering import PeerAgreement, PeeringState, check_scope
 from trustnode.errors import error
-from trustnode.rpc.access import explain_offer, explanation_of, query_of, result_of
+from trustnode.rpc.access import explain_found, explain_offer, result_of
 from trustnode.rpc.conversion import object_of_answer, sender_of
 from trustnode.rpc.dispatch import Call
 from trustnode.rpc.document import produced_by
@@ -149,12 +149,10 @@ async def _explained(venue: Venue, call: Call, request: pb.PeerServiceExplainAcc
         return await explain_offer(
             venue, sender, digest, request.consumer, request.purpose, request.sql, request.parameters_json
         )
-    agreement, value, terms = await explain.of_agreement(venue, sender, request.agreement)
-    if agreement.consumer != request.consumer:
+    found = await joined.of_agreements(venue, sender, (request.agreement, *request.joined))
+    if any(one.state.consumer != request.consumer or one.state.provider_node != venue.domain for one in found):
         raise error("NOT_FOUND", "no such agreement")
-    query = query_of(request.sql, request.parameters_json)
-    subject, key = explain.subject_of_agreement(value, terms), explain.asker_of(venue, agreement.consumer)
-    return explanation_of(await explain.explain(venue, subject, key, request.purpose or value.purpose, query))
+    return await explain_found(venue, found, request.purpose, request.sql, request.parameters_json)
 
 
 # --- feeds ----------------------------------------------------------------------------------------------------------

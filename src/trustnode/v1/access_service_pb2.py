@@ -26,7 +26,7 @@ from trustnode.v1 import access_pb2 as trustnode_dot_v1_dot_access__pb2
 from trustnode.v1 import document_pb2 as trustnode_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!trustnode/v1/access_service.proto\x12\x0ctrustnode.v1\x1a\x19trustnode/v1/access.proto\x1a\x1btrustnode/v1/document.proto\"\x97\x01\n\x14\x45xplainAccessRequest\x12\x13\n\tagreement\x18\x01 \x01(\tH\x00\x12(\n\x05offer\x18\x02 \x01(\x0b\x32\x17.trustnode.v1.OfferNameH\x00\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x0b\n\x03sql\x18\x04 \x01(\t\x12\x17\n\x0fparameters_json\x18\x05 \x01(\tB\t\n\x07subject\"+\n\tOfferName\x12\x0f\n\x07product\x18\x01 \x01(\t\x12\r\n\x05offer\x18\x02 \x01(\t\"G\n\x15\x45xplainAccessResponse\x12.\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x19.trustnode.v1.Explanation\"\x1d\n\x0bReadRequest\x12\x0e\n\x06ticket\x18\x01 \x01(\x0c\"8\n\x0cReadResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.trustnode.v1.ReadResult\"#\n\x11GetReceiptRequest\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\t\"\xab\x01\n\x12GetReceiptResponse\x12$\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12\'\n\x07receipt\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12$\n\x04\x61\x63ks\x18\x03 \x03(\x0b\x32\x16.trustnode.v1.Document\x12 \n\x04seal\x18\x04 \x01(\x0b\x32\x12.trustnode.v1.Seal2\xf9\x01\n\rAccessService\x12X\n\rExplainAccess\x12\".trustnode.v1.ExplainAccessRequest\x1a#.trustnode.v1.ExplainAccessResponse\x12=\n\x04Read\x12\x19.trustnode.v1.ReadRequest\x1a\x1a.trustnode.v1.ReadResponse\x12O\n\nGetReceipt\x12\x1f.trustnode.v1.GetReceiptRequest\x1a .trustnode.v1.GetReceiptResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!trustnode/v1/access_service.proto\x12\x0ctrustnode.v1\x1a\x19trustnode/v1/access.proto\x1a\x1btrustnode/v1/document.proto\"\xa7\x01\n\x14\x45xplainAccessRequest\x12\x13\n\tagreement\x18\x01 \x01(\tH\x00\x12(\n\x05offer\x18\x02 \x01(\x0b\x32\x17.trustnode.v1.OfferNameH\x00\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x0b\n\x03sql\x18\x04 \x01(\t\x12\x17\n\x0fparameters_json\x18\x05 \x01(\t\x12\x0e\n\x06joined\x18\x06 \x03(\tB\t\n\x07subject\"+\n\tOfferName\x12\x0f\n\x07product\x18\x01 \x01(\t\x12\r\n\x05offer\x18\x02 \x01(\t\"G\n\x15\x45xplainAccessResponse\x12.\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x19.trustnode.v1.Explanation\"\x1d\n\x0bReadRequest\x12\x0e\n\x06ticket\x18\x01 \x01(\x0c\"8\n\x0cReadResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.trustnode.v1.ReadResult\"#\n\x11GetReceiptRequest\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\t\"\xab\x01\n\x12GetReceiptResponse\x12$\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12\'\n\x07receipt\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12$\n\x04\x61\x63ks\x18\x03 \x03(\x0b\x32\x16.trustnode.v1.Document\x12 \n\x04seal\x18\x04 \x01(\x0b\x32\x12.trustnode.v1.Seal2\xf9\x01\n\rAccessService\x12X\n\rExplainAccess\x12\".trustnode.v1.ExplainAccessRequest\x1a#.trustnode.v1.ExplainAccessResponse\x12=\n\x04Read\x12\x19.trustnode.v1.ReadRequest\x1a\x1a.trustnode.v1.ReadResponse\x12O\n\nGetReceipt\x12\x1f.trustnode.v1.GetReceiptRequest\x1a .trustnode.v1.GetReceiptResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trustnode.v1.access_service
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPLAINACCESSREQUEST']._serialized_start=108
-  _globals['_EXPLAINACCESSREQUEST']._serialized_end=259
-  _globals['_OFFERNAME']._serialized_start=261
-  _globals['_OFFERNAME']._serialized_end=304
-  _globals['_EXPLAINACCESSRESPONSE']._serialized_start=306
-  _globals['_EXPLAINACCESSRESPONSE']._serialized_end=377
-  _globals['_READREQUEST']._serialized_start=379
-  _globals['_READREQUEST']._serialized_end=408
-  _globals['_READRESPONSE']._serialized_start=410
-  _globals['_READRESPONSE']._serialized_end=466
-  _globals['_GETRECEIPTREQUEST']._serialized_start=468
-  _globals['_GETRECEIPTREQUEST']._serialized_end=503
-  _globals['_GETRECEIPTRESPONSE']._serialized_start=506
-  _globals['_GETRECEIPTRESPONSE']._serialized_end=677
-  _globals['_ACCESSSERVICE']._serialized_start=680
-  _globals['_ACCESSSERVICE']._serialized_end=929
+  _globals['_EXPLAINACCESSREQUEST']._serialized_end=275
+  _globals['_OFFERNAME']._serialized_start=277
+  _globals['_OFFERNAME']._serialized_end=320
+  _globals['_EXPLAINACCESSRESPONSE']._serialized_start=322
+  _globals['_EXPLAINACCESSRESPONSE']._serialized_end=393
+  _globals['_READREQUEST']._serialized_start=395
+  _globals['_READREQUEST']._serialized_end=424
+  _globals['_READRESPONSE']._serialized_start=426
+  _globals['_READRESPONSE']._serialized_end=482
+  _globals['_GETRECEIPTREQUEST']._serialized_start=484
+  _globals['_GETRECEIPTREQUEST']._serialized_end=519
+  _globals['_GETRECEIPTRESPONSE']._serialized_start=522
+  _globals['_GETRECEIPTRESPONSE']._serialized_end=693
+  _globals['_ACCESSSERVICE']._serialized_start=696
+  _globals['_ACCESSSERVICE']._serialized_end=945
 # @@protoc_insertion_point(module_scope)

@@ -9,18 +9,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExplainAccessRequest(_message.Message):
-    __slots__ = ("agreement", "offer", "purpose", "sql", "parameters_json")
+    __slots__ = ("agreement", "offer", "purpose", "sql", "parameters_json", "joined")
     AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     SQL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
     agreement: str
     offer: OfferName
     purpose: str
     sql: str
     parameters_json: str
-    def __init__(self, agreement: _Optional[str] = ..., offer: _Optional[_Union[OfferName, _Mapping]] = ..., purpose: _Optional[str] = ..., sql: _Optional[str] = ..., parameters_json: _Optional[str] = ...) -> None: ...
+    joined: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, agreement: _Optional[str] = ..., offer: _Optional[_Union[OfferName, _Mapping]] = ..., purpose: _Optional[str] = ..., sql: _Optional[str] = ..., parameters_json: _Optional[str] = ..., joined: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class OfferName(_message.Message):
     __slots__ = ("product", "offer")

@@ -26,15 +26,15 @@ from trustnode.v1 import access_pb2 as trustnode_dot_v1_dot_access__pb2
 from trustnode.v1 import document_pb2 as trustnode_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftrustnode/v1/peer_service.proto\x12\x0ctrustnode.v1\x1a\x19trustnode/v1/access.proto\x1a\x1btrustnode/v1/document.proto\"\x9a\x01\n\x13\x41pplyPeeringRequest\x12$\n\x04\x63\x61rd\x18\x01 \x01(\x0b\x32\x16.trustnode.v1.Document\x12.\n\x0epeer_agreement\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12-\n\rearlier_cards\x18\x03 \x03(\x0b\x32\x16.trustnode.v1.Document\"\x93\x01\n\x14\x41pplyPeeringResponse\x12%\n\x07peering\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12$\n\x04\x63\x61rd\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12.\n\x0epeer_agreement\x18\x03 \x01(\x0b\x32\x16.trustnode.v1.Document\"\x80\x01\n\x16\x44\x65liverDocumentRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12(\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12*\n\nsupporting\x18\x03 \x03(\x0b\x32\x16.trustnode.v1.Document\"i\n\x17\x44\x65liverDocumentResponse\x12$\n\x06object\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12(\n\x08produced\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\"S\n\x11\x46ollowFeedRequest\x12 \n\x04lane\x18\x01 \x01(\x0e\x32\x12.trustnode.v1.Lane\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"\x93\x01\n\x12\x46ollowFeedResponse\x12 \n\x04lane\x18\x01 \x01(\x0e\x32\x12.trustnode.v1.Lane\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x10\n\x08head_seq\x18\x03 \x01(\x03\x12\x13\n\x0bhead_digest\x18\x04 \x01(\x0c\x12%\n\x05items\x18\x05 \x03(\x0b\x32\x16.trustnode.v1.FeedItem\"`\n\x08\x46\x65\x65\x64Item\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x03(\t\x12)\n\tdocuments\x18\x04 \x03(\x0b\x32\x16.trustnode.v1.Document\"\xa2\x01\n\x1fPeerServiceExplainAccessRequest\x12\x13\n\tagreement\x18\x01 \x01(\tH\x00\x12\x16\n\x0coffer_sha256\x18\x02 \x01(\tH\x00\x12\x10\n\x08\x63onsumer\x18\x03 \x01(\t\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12\x0b\n\x03sql\x18\x05 \x01(\t\x12\x17\n\x0fparameters_json\x18\x06 \x01(\tB\t\n\x07subject\"R\n PeerServiceExplainAccessResponse\x12.\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x19.trustnode.v1.Explanation\"(\n\x16PeerServiceReadRequest\x12\x0e\n\x06ticket\x18\x01 \x01(\x0c\"C\n\x17PeerServiceReadResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.trustnode.v1.ReadResult\"!\n\x10MirrorLogRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\"e\n\x11MirrorLogResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\'\n\x05lines\x18\x02 \x03(\x0b\x32\x18.trustnode.v1.MirrorLine\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\"\x8e\x01\n\nMirrorLine\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06object\x18\x02 \x01(\x0c\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x12\n\ncommitment\x18\x04 \x01(\x0c\x12\x11\n\x04salt\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x16\n\tstatement\x18\x06 \x01(\x0cH\x01\x88\x01\x01\x42\x07\n\x05_saltB\x0c\n\n_statement\"I\n\x15GetMirroredLogRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x03\x12\x11\n\tmax_lines\x18\x03 \x01(\x05\"c\n\x16GetMirroredLogResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x12\'\n\x05lines\x18\x03 \x03(\x0b\x32\x18.trustnode.v1.MirrorLine\"0\n\x1dGetConcerningDocumentsRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"K\n\x1eGetConcerningDocumentsResponse\x12)\n\tdocuments\x18\x01 \x03(\x0b\x32\x16.trustnode.v1.Document\":\n\x14\x41\x64\x64\x43heckpointRequest\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63\x61rd_version\x18\x02 \x01(\x03\"\xab\x01\n\x15\x41\x64\x64\x43heckpointResponse\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0c\n\x04held\x18\x04 \x01(\x0c\x12\x14\n\x0c\x63\x61rd_version\x18\x05 \x01(\x03\x12\x13\n\x0b\x63\x61rd_sha256\x18\x06 \x01(\t\x12%\n\x05\x63\x61rds\x18\x07 \x03(\x0b\x32\x16.trustnode.v1.Document*@\n\x04Lane\x12\x14\n\x10LANE_UNSPECIFIED\x10\x00\x12\x10\n\x0cLANE_CONTROL\x10\x01\x12\x10\n\x0cLANE_CATALOG\x10\x02\x32\xd8\x06\n\x0bPeerService\x12U\n\x0c\x41pplyPeering\x12!.trustnode.v1.ApplyPeeringRequest\x1a\".trustnode.v1.ApplyPeeringResponse\x12^\n\x0f\x44\x65liverDocument\x12$.trustnode.v1.DeliverDocumentRequest\x1a%.trustnode.v1.DeliverDocumentResponse\x12S\n\nFollowFeed\x12\x1f.trustnode.v1.FollowFeedRequest\x1a .trustnode.v1.FollowFeedResponse(\x01\x30\x01\x12n\n\rExplainAccess\x12-.trustnode.v1.PeerServiceExplainAccessRequest\x1a..trustnode.v1.PeerServiceExplainAccessResponse\x12S\n\x04Read\x12$.trustnode.v1.PeerServiceReadRequest\x1a%.trustnode.v1.PeerServiceReadResponse\x12L\n\tMirrorLog\x12\x1e.trustnode.v1.MirrorLogRequest\x1a\x1f.trustnode.v1.MirrorLogResponse\x12[\n\x0eGetMirroredLog\x12#.trustnode.v1.GetMirroredLogRequest\x1a$.trustnode.v1.GetMirroredLogResponse\x12s\n\x16GetConcerningDocuments\x12+.trustnode.v1.GetConcerningDocumentsRequest\x1a,.trustnode.v1.GetConcerningDocumentsResponse\x12X\n\rAddCheckpoint\x12\".trustnode.v1.AddCheckpointRequest\x1a#.trustnode.v1.AddCheckpointResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftrustnode/v1/peer_service.proto\x12\x0ctrustnode.v1\x1a\x19trustnode/v1/access.proto\x1a\x1btrustnode/v1/document.proto\"\x9a\x01\n\x13\x41pplyPeeringRequest\x12$\n\x04\x63\x61rd\x18\x01 \x01(\x0b\x32\x16.trustnode.v1.Document\x12.\n\x0epeer_agreement\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12-\n\rearlier_cards\x18\x03 \x03(\x0b\x32\x16.trustnode.v1.Document\"\x93\x01\n\x14\x41pplyPeeringResponse\x12%\n\x07peering\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12$\n\x04\x63\x61rd\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12.\n\x0epeer_agreement\x18\x03 \x01(\x0b\x32\x16.trustnode.v1.Document\"\x80\x01\n\x16\x44\x65liverDocumentRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12(\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x16.trustnode.v1.Document\x12*\n\nsupporting\x18\x03 \x03(\x0b\x32\x16.trustnode.v1.Document\"i\n\x17\x44\x65liverDocumentResponse\x12$\n\x06object\x18\x01 \x01(\x0b\x32\x14.trustnode.v1.Object\x12(\n\x08produced\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\"S\n\x11\x46ollowFeedRequest\x12 \n\x04lane\x18\x01 \x01(\x0e\x32\x12.trustnode.v1.Lane\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"\x93\x01\n\x12\x46ollowFeedResponse\x12 \n\x04lane\x18\x01 \x01(\x0e\x32\x12.trustnode.v1.Lane\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x10\n\x08head_seq\x18\x03 \x01(\x03\x12\x13\n\x0bhead_digest\x18\x04 \x01(\x0c\x12%\n\x05items\x18\x05 \x03(\x0b\x32\x16.trustnode.v1.FeedItem\"`\n\x08\x46\x65\x65\x64Item\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x03(\t\x12)\n\tdocuments\x18\x04 \x03(\x0b\x32\x16.trustnode.v1.Document\"\xb2\x01\n\x1fPeerServiceExplainAccessRequest\x12\x13\n\tagreement\x18\x01 \x01(\tH\x00\x12\x16\n\x0coffer_sha256\x18\x02 \x01(\tH\x00\x12\x10\n\x08\x63onsumer\x18\x03 \x01(\t\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12\x0b\n\x03sql\x18\x05 \x01(\t\x12\x17\n\x0fparameters_json\x18\x06 \x01(\t\x12\x0e\n\x06joined\x18\x07 \x03(\tB\t\n\x07subject\"R\n PeerServiceExplainAccessResponse\x12.\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x19.trustnode.v1.Explanation\"(\n\x16PeerServiceReadRequest\x12\x0e\n\x06ticket\x18\x01 \x01(\x0c\"C\n\x17PeerServiceReadResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.trustnode.v1.ReadResult\"!\n\x10MirrorLogRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\"e\n\x11MirrorLogResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\'\n\x05lines\x18\x02 \x03(\x0b\x32\x18.trustnode.v1.MirrorLine\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\"\x8e\x01\n\nMirrorLine\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06object\x18\x02 \x01(\x0c\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x12\n\ncommitment\x18\x04 \x01(\x0c\x12\x11\n\x04salt\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x16\n\tstatement\x18\x06 \x01(\x0cH\x01\x88\x01\x01\x42\x07\n\x05_saltB\x0c\n\n_statement\"I\n\x15GetMirroredLogRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x03\x12\x11\n\tmax_lines\x18\x03 \x01(\x05\"c\n\x16GetMirroredLogResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x12\'\n\x05lines\x18\x03 \x03(\x0b\x32\x18.trustnode.v1.MirrorLine\"0\n\x1dGetConcerningDocumentsRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"K\n\x1eGetConcerningDocumentsResponse\x12)\n\tdocuments\x18\x01 \x03(\x0b\x32\x16.trustnode.v1.Document\":\n\x14\x41\x64\x64\x43heckpointRequest\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63\x61rd_version\x18\x02 \x01(\x03\"\xab\x01\n\x15\x41\x64\x64\x43heckpointResponse\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0c\n\x04held\x18\x04 \x01(\x0c\x12\x14\n\x0c\x63\x61rd_version\x18\x05 \x01(\x03\x12\x13\n\x0b\x63\x61rd_sha256\x18\x06 \x01(\t\x12%\n\x05\x63\x61rds\x18\x07 \x03(\x0b\x32\x16.trustnode.v1.Document*@\n\x04Lane\x12\x14\n\x10LANE_UNSPECIFIED\x10\x00\x12\x10\n\x0cLANE_CONTROL\x10\x01\x12\x10\n\x0cLANE_CATALOG\x10\x02\x32\xd8\x06\n\x0bPeerService\x12U\n\x0c\x41pplyPeering\x12!.trustnode.v1.ApplyPeeringRequest\x1a\".trustnode.v1.ApplyPeeringResponse\x12^\n\x0f\x44\x65liverDocument\x12$.trustnode.v1.DeliverDocumentRequest\x1a%.trustnode.v1.DeliverDocumentResponse\x12S\n\nFollowFeed\x12\x1f.trustnode.v1.FollowFeedRequest\x1a .trustnode.v1.FollowFeedResponse(\x01\x30\x01\x12n\n\rExplainAccess\x12-.trustnode.v1.PeerServiceExplainAccessRequest\x1a..trustnode.v1.PeerServiceExplainAccessResponse\x12S\n\x04Read\x12$.trustnode.v1.PeerServiceReadRequest\x1a%.trustnode.v1.PeerServiceReadResponse\x12L\n\tMirrorLog\x12\x1e.trustnode.v1.MirrorLogRequest\x1a\x1f.trustnode.v1.MirrorLogResponse\x12[\n\x0eGetMirroredLog\x12#.trustnode.v1.GetMirroredLogRequest\x1a$.trustnode.v1.GetMirroredLogResponse\x12s\n\x16GetConcerningDocuments\x12+.trustnode.v1.GetConcerningDocumentsRequest\x1a,.trustnode.v1.GetConcerningDocumentsResponse\x12X\n\rAddCheckpoint\x12\".trustnode.v1.AddCheckpointRequest\x1a#.trustnode.v1.AddCheckpointResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trustnode.v1.peer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LANE']._serialized_start=2163
-  _globals['_LANE']._serialized_end=2227
+  _globals['_LANE']._serialized_start=2179
+  _globals['_LANE']._serialized_end=2243
   _globals['_APPLYPEERINGREQUEST']._serialized_start=106
   _globals['_APPLYPEERINGREQUEST']._serialized_end=260
   _globals['_APPLYPEERINGRESPONSE']._serialized_start=263
@@ -50,31 +50,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEEDITEM']._serialized_start=885
   _globals['_FEEDITEM']._serialized_end=981
   _globals['_PEERSERVICEEXPLAINACCESSREQUEST']._serialized_start=984
-  _globals['_PEERSERVICEEXPLAINACCESSREQUEST']._serialized_end=1146
-  _globals['_PEERSERVICEEXPLAINACCESSRESPONSE']._serialized_start=1148
-  _globals['_PEERSERVICEEXPLAINACCESSRESPONSE']._serialized_end=1230
-  _globals['_PEERSERVICEREADREQUEST']._serialized_start=1232
-  _globals['_PEERSERVICEREADREQUEST']._serialized_end=1272
-  _globals['_PEERSERVICEREADRESPONSE']._serialized_start=1274
-  _globals['_PEERSERVICEREADRESPONSE']._serialized_end=1341
-  _globals['_MIRRORLOGREQUEST']._serialized_start=1343
-  _globals['_MIRRORLOGREQUEST']._serialized_end=1376
-  _globals['_MIRRORLOGRESPONSE']._serialized_start=1378
-  _globals['_MIRRORLOGRESPONSE']._serialized_end=1479
-  _globals['_MIRRORLINE']._serialized_start=1482
-  _globals['_MIRRORLINE']._serialized_end=1624
-  _globals['_GETMIRROREDLOGREQUEST']._serialized_start=1626
-  _globals['_GETMIRROREDLOGREQUEST']._serialized_end=1699
-  _globals['_GETMIRROREDLOGRESPONSE']._serialized_start=1701
-  _globals['_GETMIRROREDLOGRESPONSE']._serialized_end=1800
-  _globals['_GETCONCERNINGDOCUMENTSREQUEST']._serialized_start=1802
-  _globals['_GETCONCERNINGDOCUMENTSREQUEST']._serialized_end=1850
-  _globals['_GETCONCERNINGDOCUMENTSRESPONSE']._serialized_start=1852
-  _globals['_GETCONCERNINGDOCUMENTSRESPONSE']._serialized_end=1927
-  _globals['_ADDCHECKPOINTREQUEST']._serialized_start=1929
-  _globals['_ADDCHECKPOINTREQUEST']._serialized_end=1987
-  _globals['_ADDCHECKPOINTRESPONSE']._serialized_start=1990
-  _globals['_ADDCHECKPOINTRESPONSE']._serialized_end=2161
-  _globals['_PEERSERVICE']._serialized_start=2230
-  _globals['_PEERSERVICE']._serialized_end=3086
+  _globals['_PEERSERVICEEXPLAINACCESSREQUEST']._serialized_end=1162
+  _globals['_PEERSERVICEEXPLAINACCESSRESPONSE']._serialized_start=1164
+  _globals['_PEERSERVICEEXPLAINACCESSRESPONSE']._serialized_end=1246
+  _globals['_PEERSERVICEREADREQUEST']._serialized_start=1248
+  _globals['_PEERSERVICEREADREQUEST']._serialized_end=1288
+  _globals['_PEERSERVICEREADRESPONSE']._serialized_start=1290
+  _globals['_PEERSERVICEREADRESPONSE']._serialized_end=1357
+  _globals['_MIRRORLOGREQUEST']._serialized_start=1359
+  _globals['_MIRRORLOGREQUEST']._serialized_end=1392
+  _globals['_MIRRORLOGRESPONSE']._serialized_start=1394
+  _globals['_MIRRORLOGRESPONSE']._serialized_end=1495
+  _globals['_MIRRORLINE']._serialized_start=1498
+  _globals['_MIRRORLINE']._serialized_end=1640
+  _globals['_GETMIRROREDLOGREQUEST']._serialized_start=1642
+  _globals['_GETMIRROREDLOGREQUEST']._serialized_end=1715
+  _globals['_GETMIRROREDLOGRESPONSE']._serialized_start=1717
+  _globals['_GETMIRROREDLOGRESPONSE']._serialized_end=1816
+  _globals['_GETCONCERNINGDOCUMENTSREQUEST']._serialized_start=1818
+  _globals['_GETCONCERNINGDOCUMENTSREQUEST']._serialized_end=1866
+  _globals['_GETCONCERNINGDOCUMENTSRESPONSE']._serialized_start=1868
+  _globals['_GETCONCERNINGDOCUMENTSRESPONSE']._serialized_end=1943
+  _globals['_ADDCHECKPOINTREQUEST']._serialized_start=1945
+  _globals['_ADDCHECKPOINTREQUEST']._serialized_end=2003
+  _globals['_ADDCHECKPOINTRESPONSE']._serialized_start=2006
+  _globals['_ADDCHECKPOINTRESPONSE']._serialized_end=2177
+  _globals['_PEERSERVICE']._serialized_start=2246
+  _globals['_PEERSERVICE']._serialized_end=3102
 # @@protoc_insertion_point(module_scope)

@@ -93,20 +93,22 @@ class FeedItem(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., origin: _Optional[str] = ..., path: _Optional[_Iterable[str]] = ..., documents: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ...) -> None: ...
 
 class PeerServiceExplainAccessRequest(_message.Message):
-    __slots__ = ("agreement", "offer_sha256", "consumer", "purpose", "sql", "parameters_json")
+    __slots__ = ("agreement", "offer_sha256", "consumer", "purpose", "sql", "parameters_json", "joined")
     AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     OFFER_SHA256_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     SQL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
     agreement: str
     offer_sha256: str
     consumer: str
     purpose: str
     sql: str
     parameters_json: str
-    def __init__(self, agreement: _Optional[str] = ..., offer_sha256: _Optional[str] = ..., consumer: _Optional[str] = ..., purpose: _Optional[str] = ..., sql: _Optional[str] = ..., parameters_json: _Optional[str] = ...) -> None: ...
+    joined: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, agreement: _Optional[str] = ..., offer_sha256: _Optional[str] = ..., consumer: _Optional[str] = ..., purpose: _Optional[str] = ..., sql: _Optional[str] = ..., parameters_json: _Optional[str] = ..., joined: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PeerServiceExplainAccessResponse(_message.Message):
     __slots__ = ("explanation",)

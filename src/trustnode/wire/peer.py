@@ -175,6 +175,7 @@ class Peer:
         *,
         consumer: str,
         agreement: str = "",
+        joined: Sequence[str] = (),
         offer_sha256: str = "",
         purpose: str = "",
         sql: str = "",
@@ -183,7 +184,7 @@ class Peer:
     ) -> access_pb2.Explanation:
         """Ask what a query would deliver to one of our participants."""
         request = peer_service_pb2.PeerServiceExplainAccessRequest(
-            consumer=consumer, purpose=purpose, sql=sql, parameters_json=parameters_json
+            consumer=consumer, purpose=purpose, sql=sql, parameters_json=parameters_json, joined=joined
         )
         if agreement:
             request.agreement = agreement

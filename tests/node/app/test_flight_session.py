@@ -3,7 +3,7 @@
 import pytest
 
 from trustnode.app import flight_session
-from trustnode.app.flight_session import Sessions, agreement_for, agreement_named
+from trustnode.app.flight_session import Sessions, agreements_for, agreements_named
 from trustnode.app.metadata import matches
 from trustnode.core import clock
 from trustnode.core.identity import Caller
@@ -29,12 +29,12 @@ ONE = Caller("CLIENT", "spiffe://a.example/participant/one/client", "a.example",
     ],
 )
 def test_a_query_names_its_agreement_by_the_schema_before_a_table(sql, short):
-    assert agreement_named(sql) == short
+    assert agreements_named(sql) == ((short,) if short else ())
 
 
-def test_a_query_that_names_two_agreements_is_refused():
-    with pytest.raises(TrustnodeError, match="names several"):
-        agreement_named("select 1 from agreement_7k3qx9m2.t, agreement_aaaaaaaa.t")
+def test_a_query_may_name_two_agreements_and_so_may_what_stands_beside_it():
+    assert agreements_named("select 1 from agreement_7k3qx9m2.t, agreement_aaaaaaaa.t") == ("7K3QX9M2", "AAAAAAAA")
+    assert agreements_for("select 1 from t", "loans, agreement_aaaaaaaa", None) == ("loans", "AAAAAAAA")
 
 
 def test_the_query_wins_over_the_header_and_the_header_over_the_session():
@@ -42,11 +42,11 @@ def test_the_query_wins_over_the_header_and_the_header_over_the_session():
     session = sessions.get(ONE, sessions.open(ONE, NOW), NOW)
     assert session is not None
     with pytest.raises(TrustnodeError, match="say under which agreement"):
-        agreement_for("select 1 from t", "", session)
+        agreements_for("select 1 from t", "", session)
     session.options["agreement"] = "agreement_cccccccc"
-    assert agreement_for("select 1 from t", "", session) == "CCCCCCCC"
-    assert agreement_for("select 1 from t", "BBBBBBBB", session) == "BBBBBBBB"
-    assert agreement_for("select 1 from agreement_aaaaaaaa.t", "BBBBBBBB", session) == "AAAAAAAA"
+    assert agreements_for("select 1 from t", "", session) == ("CCCCCCCC",)
+    assert agreements_for("select 1 from t", "BBBBBBBB", session) == ("BBBBBBBB",)
+    assert agreements_for("select 1 from agreement_aaaaaaaa.t", "BBBBBBBB", session) == ("AAAAAAAA",)
 
 
 def test_sessions_of_one_caller_are_bounded_and_end(monkeypatch):

@@ -1,7 +1,16 @@
 """Accesses: ``serve`` where we hold the data, ``broker`` where a peer does (protocol 6)."""
 
 from trustnode.app.access.acknowledging import Settlement, prepare_act, receipt_of, recover
-from trustnode.app.access.admission import Asker, Part, Prepared, open_session, policy_request, prepared_product
+from trustnode.app.access.admission import (
+    Asker,
+    Part,
+    Prepared,
+    check_held_at,
+    covers,
+    open_session,
+    policy_request,
+    prepared_product,
+)
 from trustnode.app.access.carrying import broker, broker_read
 from trustnode.app.access.serving import Outcome, Sink, SmallRead, read, serve
 from trustnode.wire.convert import Ticket
@@ -17,6 +26,8 @@ __all__ = [
     "Ticket",
     "broker",
     "broker_read",
+    "check_held_at",
+    "covers",
     "open_session",
     "policy_request",
     "prepare_act",

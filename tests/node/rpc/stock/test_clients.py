@@ -83,7 +83,7 @@ async def test_a_prepared_statement_is_bound_again_and_again(stock: Stock) -> No
         ("select id from {table} where id = ?", "[QUERY_INVALID]"),
         ("select id from t", "agreement_<short name>.<table>"),
         ("select id from main.t, {table}", "the schema main is not of this agreement"),
-        ("select 1 from agreement_aaaaaaaa.t, {table}", "names several [QUERY_INVALID]"),
+        ("select 1 from agreement_aaaaaaaa.t, {table}", "no such agreement [NOT_FOUND]"),
         ("select cast(id / 0 as tinyint), error('x') from {table}", "[QUERY_INVALID]"),
     ],
 )
