@@ -26,6 +26,7 @@ MODULES = {
     "memory": ("memory",),
     "identifying": ("identity",),
     "floods": ("floods",),
+    "marking": ("mark", "trace"),
 }
 """Module -> what it measures; imported only when asked for."""
 

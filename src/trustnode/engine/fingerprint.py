@@ -29,6 +29,7 @@ from trustnode.engine.source import sql_type
 MARK_MACRO: Final = "mark_of"
 _DECIMALS: Final = "DECIMAL(38, 20)"
 """In which a float is changed, so that no digit appears that the value did not have."""
+_MAX_PRECISION: Final = 38
 _LARGEST_FLOAT: Final = {"float32": 2**20, "float64": 2**48}
 """Quanta beyond which a change would drown in the rounding of the type."""
 
@@ -97,7 +98,9 @@ def _decimal(mark: Mark, column: Column, sign: str) -> str:
     largest = 10**precision - 1 - int(Decimal(mark.quantum).scaleb(scale))  # in the last digit: exact at any precision
     high = f"{largest // 10**scale}.{largest % 10**scale:0{scale}}" if scale else str(largest)
     step, none = (f"CAST('{text}' AS {kind})" for text in (mark.quantum, "0"))
-    delta = f"CASE {sign} WHEN 1 THEN {step} WHEN -1 THEN -{step} ELSE {none} END"
+    delta = f"CAST({sign} AS DECIMAL(1, 0)) * {step}"
+    if precision == _MAX_PRECISION:  # no room for a product; then the sign is computed twice
+        delta = f"CASE {sign} WHEN 1 THEN {step} WHEN -1 THEN -{step} ELSE {none} END"
     return f"CAST(:c + CASE WHEN {_reach(mark.quantum, high, kind)} THEN {delta} ELSE {none} END AS {kind})"
 
 
