@@ -138,9 +138,11 @@ def _show_lines(listed: Listed, own: str) -> list[str]:
     )
     for one in listed.offers:
         head = f"offer {one.offer.name}: {one.offer.price}, {publishing.approval_words(one.offer.approval)}"
-        rows = [(column.name, column.type, column.unit, column.mask) for column in one.columns]
+        rows = [(column.name, column.type, column.unit, column.mask, column.use) for column in one.columns]
+        heads = ("COLUMN", "TYPE", "UNIT", "MASK", "USE")
+        wide = len(heads) if any(column.use for column in one.columns) else len(heads) - 1
         lines += ["", f"{head}, until {output.last_day(one.offer.valid_until)}"]
-        lines += output.table(("COLUMN", "TYPE", "UNIT", "MASK"), rows)
+        lines += output.table(heads[:wide], [row[:wide] for row in rows])
         lines += terms_view.table(terms_view.lines_of(one.offer, registration.level))
     return lines
 

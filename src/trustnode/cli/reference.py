@@ -60,6 +60,7 @@ def word_kinds() -> Mapping[str, tuple[Entry, ...]]:
     from trustnode.core.catalog import Approval
     from trustnode.core.contract import GRADES
     from trustnode.core.policy import grammar, purposes, terms, words
+    from trustnode.core.policy.masks import MASKS
 
     found = {
         _typed(kind): tuple(Entry(w.name, w.code, w.zh, w.meaning) for w in known)
@@ -80,7 +81,7 @@ def word_kinds() -> Mapping[str, tuple[Entry, ...]]:
     plain = {
         "approval": get_args(Approval),
         "grade": GRADES,
-        "mask": tuple(grammar.MASKS),
+        "mask": tuple(MASKS),
         "onward": grammar.ONWARD,
         "derived": grammar.DERIVED,
         "term": terms.KEYS,

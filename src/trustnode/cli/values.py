@@ -186,6 +186,7 @@ class Column(NamedTuple):
     unit: str
     mask: str
     description: str
+    use: str = ""
 
 
 class ListedOffer(NamedTuple):

@@ -19,7 +19,7 @@ from sqlglot import exp
 from trustnode.core.policy.governed import GovernedTable, Mark
 from trustnode.core.policy.schema import Column, columns
 from trustnode.core.tracing import ONE_ROW_IN, MarkSecret, Votes, tally
-from trustnode.engine import fingerprint, markers, relation
+from trustnode.engine import fingerprint, markers, masking, relation
 from trustnode.engine import source as reading
 from trustnode.engine.source import Source, folded, quoted_name, quoted_text, sql_type
 from trustnode.errors import TrustnodeError, error
@@ -157,7 +157,7 @@ class Original:
     def _mask(self, hash_key: bytes, schema: str) -> None:
         prefix = quoted_text(hash_key.hex())
         body = f"sha256({prefix} || sha256({prefix} || v))"
-        self._db.execute(f'CREATE OR REPLACE MACRO "{schema}"."{relation.HASH_MACRO}"(v) AS {body}')
+        self._db.execute(f'CREATE OR REPLACE MACRO "{schema}"."{masking.HASH_MACRO}"(v) AS {body}')
 
     def _keep_marked(self, mark: Mark, key: exp.Expr, secret: bytes) -> None:
         """Rows of the source that are marked, by the key that a copy shows; one that names several names none."""

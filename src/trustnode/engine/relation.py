@@ -1,10 +1,9 @@
 """The governed sub-select: what stands in a query in place of a table.
 
-Decides: how masks and row filters become SQL, and the types of the columns a consumer sees (governed-sql 10). Leaves to
-others: which masks and filters apply (``core.policy``), where the sub-select is put (``plan``).
+Decides: which columns it has, how row filters become SQL. Leaves to others: which masks and filters apply
+(``core.policy``), the SQL of a mask (``masking``), where the sub-select is put (``plan``).
 
-Values of a policy enter as literals of the tree, never as text. The key of keyed hashes is no part of it: the hash is a
-macro of the session.
+Values of a policy enter as literals of the tree, never as text.
 """
 
 from __future__ import annotations
@@ -12,45 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import sqlglot
 from sqlglot import exp
 
-from trustnode.core.policy.governed import Comparison, GovernedTable, Mark, Mask, Predicate, Scalar
-from trustnode.core.policy.schema import NUMBERS, Column, Schema
+from trustnode.core.policy.governed import Comparison, GovernedTable, Mark, Predicate, Scalar
+from trustnode.core.policy.masks import masked_column
+from trustnode.core.policy.schema import Column, Schema
 from trustnode.engine.fingerprint import marked
+from trustnode.engine.masking import masked
 from trustnode.engine.source import folded, sql_type
 from trustnode.errors import TrustnodeError, error
-
-HASH_MACRO: Final = "keyed_hash"
-TEXT_METHODS: Final = frozenset({"hash", "last", "domain"})
-"""Masks that deliver text whatever the column was."""
-KEYED_METHODS: Final = frozenset({"hash", "last"})
-
-_HASH: Final = f'"$schema"."{HASH_MACRO}"(CAST(:c AS VARCHAR))'
-_TEMPLATES: Final[Mapping[str, str]] = {
-    "null": "NULL",
-    "constant": ":p",
-    "hash": _HASH,
-    "bucket": ":c - (((:c % :n) + :n) % :n)",
-    "bucket float": "floor(:c / :n) * :n",
-    "round": "round(:c, :n)",
-    "year": "date_trunc('year', :c)",
-    "month": "date_trunc('month', :c)",
-    "last": (
-        "CASE WHEN length(CAST(:c AS VARCHAR)) > :n"
-        " THEN repeat('*', length(CAST(:c AS VARCHAR)) - :n) || right(CAST(:c AS VARCHAR), :n)"
-        f" ELSE left({_HASH}, 12) END"
-    ),
-    "domain": (
-        "CASE WHEN :c IS NULL THEN NULL WHEN contains(CAST(:c AS VARCHAR), '@')"
-        " THEN 'XXXXX@' || split_part(CAST(:c AS VARCHAR), '@', 2) ELSE 'XXXXX' END"
-    ),
-}
-"""One SQL shape for each of ``MASK_METHODS``; the result is cast to the column's governed type.
-
-``bucket`` rounds towards minus infinity with the remainder, which is exact where a division of doubles is not. A value
-too short for ``last`` is hashed, or all of it would be shown.
-"""
 
 _COMPARISONS: Final[Mapping[str, Callable[[exp.Expr, list[exp.Expr]], exp.Expr]]] = {
     "=": lambda column, values: exp.EQ(this=column, expression=values[0]),
@@ -81,8 +50,8 @@ def unenforceable(message: str, field: str) -> TrustnodeError:
 def governed_schema(table: GovernedTable, source: Mapping[str, Column]) -> Schema:
     """The columns a consumer sees, with the types they have after masking."""
     plain = [_column(source, name) for name in table.columns]
-    masked = [_masked_column(_column(source, mask.column), mask) for mask in table.masks]
-    found = tuple(plain + masked)
+    hidden = [masked_column(_column(source, mask.column), mask) for mask in table.masks]
+    found = tuple(plain + hidden)
     if len({folded(column.name) for column in found}) != len(found):
         raise unenforceable("a column is named twice", f"table {table.name}")
     return found
@@ -127,7 +96,7 @@ def governed_select(
         units: Columns that are counted, and the secret name under which the plan counts each.
     """
     items = [_alias(_delivered(table, name, source, schema), folded(name)) for name in table.columns]
-    items += [_alias(_masked(mask, source, schema), folded(mask.column)) for mask in table.masks]
+    items += [_alias(masked(mask, _column(source, mask.column), schema), folded(mask.column)) for mask in table.masks]
     items += [_alias(_raw(_column(source, name).name), secret) for name, secret in units.items()]
     origin = exp.Table(this=_name(place), db=_name(schema))
     select = exp.Select(expressions=items, from_=exp.From(this=origin))
@@ -151,54 +120,9 @@ def _delivered(table: GovernedTable, name: str, source: Mapping[str, Column], sc
 
 def row_key(table: GovernedTable, mark: Mark, source: Mapping[str, Column], schema: str) -> exp.Expr:
     """What a copy shows as the key of a row."""
-    masked = [mask for mask in table.masks if mask.column == mark.key]
-    return _masked(masked[0], source, schema) if masked else _raw(_column(source, mark.key).name)
-
-
-def _masked_column(column: Column, mask: Mask) -> Column:
-    return Column(name=column.name, type=_masked_type(column, mask), nullable=True)
-
-
-def _masked_type(column: Column, mask: Mask) -> str:
-    return "utf8" if mask.method in TEXT_METHODS else column.type
-
-
-def _masked(mask: Mask, source: Mapping[str, Column], schema: str) -> exp.Expr:
-    column = _column(source, mask.column)
-    if mask.method not in _TEMPLATES:
-        raise unenforceable(f"there is no mask {mask.method}", mask.column)
-    _check_family(mask, column)
-    name = "bucket float" if mask.method == "bucket" and column.family == "float" else mask.method
-    parts: dict[str, exp.Expr] = {"c": _raw(column.name), "p": exp.Literal.string(mask.parameter)}
-    if ":n" in _TEMPLATES[name]:
-        parts["n"] = _number(mask)
-    shape: exp.Expr = sqlglot.parse_one(_TEMPLATES[name].replace("$schema", schema), read="duckdb")
-    filled = shape.transform(lambda node: parts[node.name].copy() if isinstance(node, exp.Placeholder) else node)
-    return exp.cast(filled, sql_type(_masked_type(column, mask)), dialect="duckdb")
-
-
-def _check_family(mask: Mask, column: Column) -> None:
-    families = {
-        "bucket": NUMBERS,
-        "round": NUMBERS,
-        "year": frozenset({"date", "timestamp"}),
-        "month": frozenset({"date", "timestamp"}),
-        "domain": frozenset({"text"}),
-    }.get(mask.method)
-    if families is not None and column.family not in families:
-        raise unenforceable(f"the mask {mask.method} does not fit a column of type {column.type}", mask.column)
-    if column.family == "binary" and mask.method not in {"null", "hash"}:
-        raise unenforceable(f"the mask {mask.method} does not fit a column of type {column.type}", mask.column)
-
-
-def _number(mask: Mask) -> exp.Expr:
-    try:
-        value = int(mask.parameter)
-    except ValueError as failure:
-        raise unenforceable(f"the mask {mask.method} needs a whole number", mask.column) from failure
-    if not (-18 <= value <= 18 if mask.method == "round" else 0 < value < 2**53):
-        raise unenforceable(f"the number of the mask {mask.method} is out of range", mask.column)
-    return exp.convert(value)
+    column = _column(source, mark.key)
+    hidden = [mask for mask in table.masks if mask.column == mark.key]
+    return masked(hidden[0], column, schema) if hidden else _raw(column.name)
 
 
 def _comparison(comparison: Comparison, source: Mapping[str, Column]) -> exp.Expr:

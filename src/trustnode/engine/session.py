@@ -23,7 +23,7 @@ from sqlglot import exp
 from trustnode.core.identifier import schema_name
 from trustnode.core.policy.governed import AggregateRule, GovernedTable
 from trustnode.core.policy.schema import Column, columns
-from trustnode.engine import fingerprint, markers
+from trustnode.engine import fingerprint, markers, masking
 from trustnode.engine import relation as governing
 from trustnode.engine import source as reading
 from trustnode.engine.joining import TableName, strictest, table_names
@@ -167,13 +167,13 @@ class Session:
         """The keyed hash as a macro: its key stands in no text of a query."""
         key = part.hash_key
         masks = [mask for table in part.governed.tables for mask in table.masks]
-        if not any(mask.method in governing.KEYED_METHODS for mask in masks):
+        if not any(mask.method in masking.KEYED_METHODS for mask in masks):
             return
         if len(key) < MIN_HASH_KEY_BYTES:
             raise error("INTERNAL", "a keyed mask needs a key of this agreement")
         prefix = reading.quoted_text(key.hex())
         self._connection.execute(
-            f'CREATE MACRO "{schema}"."{governing.HASH_MACRO}"(v) AS sha256({prefix} || sha256({prefix} || v))'
+            f'CREATE MACRO "{schema}"."{masking.HASH_MACRO}"(v) AS sha256({prefix} || sha256({prefix} || v))'
         )
 
     def _create_mark(self, part: SessionSpec, schema: str) -> None:
@@ -228,6 +228,7 @@ class Session:
             constants = [cast for cast in relation.select.find_all(exp.Cast) if cast.find(exp.Column) is None]
             texts = [f"{relation.select.sql('duckdb', identify=True)} LIMIT 0"]
             texts += [f"SELECT {cast.sql('duckdb')}" for cast in constants]
+            texts += [f"SELECT {pattern.sql('duckdb')}" for pattern in masking.patterns(relation.select)]
             try:
                 for text in texts:
                     self._connection.sql(text).fetchall()

@@ -11,6 +11,7 @@ from trustnode.core.catalog import CatalogEntry, CatalogRecord, ProductState, Re
 from trustnode.core.contract import Offer
 from trustnode.core.document import Document, decode
 from trustnode.core.peering import PeeringState, check_scope
+from trustnode.core.policy import masks
 from trustnode.errors import error
 from trustnode.rpc.conversion import sender_of, set_time
 from trustnode.rpc.dispatch import Call
@@ -173,13 +174,10 @@ def _offer(venue: Venue, document: Document, offer: Offer, registration: Registr
     governed = venue.policies.load(offer.policy).governed(
         table.columns, table=table.name, consumer_id="nobody", consumer_area="0000"
     )
-    known = {column.name: column for column in table.columns}
     for one in governed.tables:
-        masks = {mask.column: f"{mask.method} {mask.parameter}".strip() for mask in one.masks}
-        for name in (*one.columns, *masks):
-            column = known[name]
+        for column, mask, use in masks.shown(one, table.columns):
             shown.columns.add(
-                name=name, type=column.type, unit=column.unit, mask=masks.get(name, ""), description=column.description
+                name=column.name, type=column.type, unit=column.unit, mask=mask, use=use, description=column.description
             )
     for term in explain.shown_terms(offer.terms, str(offer.price), registration.level):
         shown.terms.append(term_of(term))

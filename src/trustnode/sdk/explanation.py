@@ -24,6 +24,8 @@ class Column(msgspec.Struct, frozen=True):
     mask: str = ""
     """The mask in words, such as ``bucket 10000``; empty: values as they are."""
     description: str = ""
+    use: str = ""
+    """What alone it may be used for: ``filter``, ``join`` or ``aggregate 10``; empty: for everything."""
 
 
 class Term(msgspec.Struct, frozen=True):

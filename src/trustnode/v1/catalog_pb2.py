@@ -26,25 +26,25 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from trustnode.v1 import document_pb2 as trustnode_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrustnode/v1/catalog.proto\x12\x0ctrustnode.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btrustnode/v1/document.proto\"\xf8\x01\n\x07Listing\x12&\n\x06record\x18\x01 \x01(\x0b\x32\x16.trustnode.v1.Document\x12*\n\nsupporting\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x03(\t\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cverification\x18\x06 \x01(\x0e\x32\x1a.trustnode.v1.Verification\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0f\n\x07product\x18\x08 \x01(\t\"U\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0c\n\x04mask\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"l\n\x04Term\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07text_zh\x18\x03 \x01(\t\x12&\n\x07keeping\x18\x04 \x01(\x0e\x32\x15.trustnode.v1.Keeping\x12\x10\n\x08\x61\x64\x64\x65\x64_by\x18\x05 \x01(\t\"G\n\x0bSilentVenue\x12\r\n\x05venue\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x0c\x46\x65\x65\x64Position\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03*|\n\x0cVerification\x12\x1c\n\x18VERIFICATION_UNSPECIFIED\x10\x00\x12\x19\n\x15VERIFICATION_VERIFIED\x10\x01\x12\x16\n\x12VERIFICATION_STALE\x10\x02\x12\x1b\n\x17VERIFICATION_INTRODUCED\x10\x03*b\n\x07Keeping\x12\x17\n\x13KEEPING_UNSPECIFIED\x10\x00\x12\x14\n\x10KEEPING_ENFORCED\x10\x01\x12\x12\n\x0eKEEPING_PROVEN\x10\x02\x12\x14\n\x10KEEPING_PROMISED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrustnode/v1/catalog.proto\x12\x0ctrustnode.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btrustnode/v1/document.proto\"\xf8\x01\n\x07Listing\x12&\n\x06record\x18\x01 \x01(\x0b\x32\x16.trustnode.v1.Document\x12*\n\nsupporting\x18\x02 \x03(\x0b\x32\x16.trustnode.v1.Document\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x03(\t\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cverification\x18\x06 \x01(\x0e\x32\x1a.trustnode.v1.Verification\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0f\n\x07product\x18\x08 \x01(\t\"b\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0c\n\x04mask\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\"l\n\x04Term\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07text_zh\x18\x03 \x01(\t\x12&\n\x07keeping\x18\x04 \x01(\x0e\x32\x15.trustnode.v1.Keeping\x12\x10\n\x08\x61\x64\x64\x65\x64_by\x18\x05 \x01(\t\"G\n\x0bSilentVenue\x12\r\n\x05venue\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x0c\x46\x65\x65\x64Position\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03*|\n\x0cVerification\x12\x1c\n\x18VERIFICATION_UNSPECIFIED\x10\x00\x12\x19\n\x15VERIFICATION_VERIFIED\x10\x01\x12\x16\n\x12VERIFICATION_STALE\x10\x02\x12\x1b\n\x17VERIFICATION_INTRODUCED\x10\x03*b\n\x07Keeping\x12\x17\n\x13KEEPING_UNSPECIFIED\x10\x00\x12\x14\n\x10KEEPING_ENFORCED\x10\x01\x12\x12\n\x0eKEEPING_PROVEN\x10\x02\x12\x14\n\x10KEEPING_PROMISED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trustnode.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERIFICATION']._serialized_start=672
-  _globals['_VERIFICATION']._serialized_end=796
-  _globals['_KEEPING']._serialized_start=798
-  _globals['_KEEPING']._serialized_end=896
+  _globals['_VERIFICATION']._serialized_start=685
+  _globals['_VERIFICATION']._serialized_end=809
+  _globals['_KEEPING']._serialized_start=811
+  _globals['_KEEPING']._serialized_end=909
   _globals['_LISTING']._serialized_start=107
   _globals['_LISTING']._serialized_end=355
   _globals['_COLUMN']._serialized_start=357
-  _globals['_COLUMN']._serialized_end=442
-  _globals['_TERM']._serialized_start=444
-  _globals['_TERM']._serialized_end=552
-  _globals['_SILENTVENUE']._serialized_start=554
-  _globals['_SILENTVENUE']._serialized_end=625
-  _globals['_FEEDPOSITION']._serialized_start=627
-  _globals['_FEEDPOSITION']._serialized_end=670
+  _globals['_COLUMN']._serialized_end=455
+  _globals['_TERM']._serialized_start=457
+  _globals['_TERM']._serialized_end=565
+  _globals['_SILENTVENUE']._serialized_start=567
+  _globals['_SILENTVENUE']._serialized_end=638
+  _globals['_FEEDPOSITION']._serialized_start=640
+  _globals['_FEEDPOSITION']._serialized_end=683
 # @@protoc_insertion_point(module_scope)

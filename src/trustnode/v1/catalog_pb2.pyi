@@ -54,18 +54,20 @@ class Listing(_message.Message):
     def __init__(self, record: _Optional[_Union[_document_pb2.Document, _Mapping]] = ..., supporting: _Optional[_Iterable[_Union[_document_pb2.Document, _Mapping]]] = ..., origin: _Optional[str] = ..., path: _Optional[_Iterable[str]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verification: _Optional[_Union[Verification, str]] = ..., state: _Optional[str] = ..., product: _Optional[str] = ...) -> None: ...
 
 class Column(_message.Message):
-    __slots__ = ("name", "type", "unit", "mask", "description")
+    __slots__ = ("name", "type", "unit", "mask", "description", "use")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: str
     unit: str
     mask: str
     description: str
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., unit: _Optional[str] = ..., mask: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+    use: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., unit: _Optional[str] = ..., mask: _Optional[str] = ..., description: _Optional[str] = ..., use: _Optional[str] = ...) -> None: ...
 
 class Term(_message.Message):
     __slots__ = ("key", "text", "text_zh", "keeping", "added_by")

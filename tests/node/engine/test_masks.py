@@ -19,7 +19,10 @@ from trustnode.core.policy.governed import (
     Junction,
     Mask,
 )
-from trustnode.engine.relation import _TEMPLATES
+from trustnode.core.policy.masks import MASKS, parse_mask, shown
+from trustnode.engine import tables
+from trustnode.engine.masking import KEYED_METHODS, TEMPLATES
+from trustnode.engine.relation import governed_schema
 from trustnode.engine.session import Session
 from trustnode.engine.source import Source, describe
 from trustnode.errors import TrustnodeError
@@ -33,6 +36,7 @@ COLUMNS = {
     "t": pa.array(["anna@a.example", "b", "no sign", "12345678", None]),
     "day": pa.array([dt.date(2024, 5, 17), dt.date(1999, 12, 31), dt.date(2000, 1, 1), dt.date(1, 1, 1), None]),
     "at": pa.array([dt.datetime(2024, 5, 17, 8, 30), dt.datetime(1999, 12, 31), None, None, None], pa.timestamp("us")),
+    "ip": pa.array(["192.168.7.41", "2001:db8:1:22::7", "host.example", "::1", None]),
     "b": pa.array([True, False, None, True, False]),
     "raw": pa.array([b"a", b"b", None, b"d", b"e"], pa.binary()),
 }
@@ -57,7 +61,7 @@ def show(make_spec, source):
 
 
 def test_every_mask_has_a_shape():
-    assert {name.split()[0] for name in _TEMPLATES} == set(MASK_METHODS)
+    assert {name.split()[0] for name in TEMPLATES} == set(MASK_METHODS)
 
 
 MASKED = [
@@ -86,6 +90,17 @@ MASKED = [
     ),
     (Mask("at", "year"), "timestamp", [dt.datetime(2024, 1, 1), dt.datetime(1999, 1, 1), None, None, None]),
     (Mask("at", "month"), "timestamp", [dt.datetime(2024, 5, 1), dt.datetime(1999, 12, 1), None, None, None]),
+    (
+        Mask("day", "quarter"),
+        "date32",
+        [dt.date(2024, 4, 1), dt.date(1999, 10, 1), dt.date(2000, 1, 1), dt.date(1, 1, 1), None],
+    ),
+    (Mask("t", "only", "b, no sign,it's"), "utf8", ["other", "b", "no sign", "other", None]),
+    (Mask("n", "only", "0, -7"), "int64", [-7, 0, None, None, None]),
+    (Mask("u", "only", "7,255"), "uint8", [None, 7, None, 255, None]),
+    (Mask("t", "redact", "[a-z]+@|[0-9]{3}"), "utf8", ["#a.example", "b", "no sign", "##78", None]),
+    (Mask("t", "redact", "'; DROP|x"), "utf8", ["anna@a.e#ample", "b", "no sign", "12345678", None]),
+    (Mask("ip", "network"), "utf8", ["192.168.7.0", "2001:db8:1::", "XXXXX", "::", None]),
     (Mask("t", "domain"), "utf8", ["XXXXX@a.example", "XXXXX", "XXXXX", "XXXXX", None]),
 ]
 
@@ -123,6 +138,67 @@ def test_a_value_too_short_for_its_last_characters_is_hashed(show):
     assert len(got[1]) == 12
     assert got[1] != "b"
     assert got[4] is None
+
+
+def test_a_value_too_short_for_its_first_characters_is_hashed(show):
+    _, got = show(Mask("t", "first", "4"))
+    assert got[0] == "anna" + "*" * 10
+    assert len(got[1]) == 12
+    assert got[1] != "b"
+    assert got[4] is None
+
+
+def test_a_short_hash_is_the_beginning_of_the_whole_one(show):
+    whole, short = show(Mask("t", "hash"))[1], show(Mask("t", "hash", "16"))[1]
+    assert [value and value[:16] for value in whole] == short
+
+
+def test_a_token_has_as_many_digits_as_the_value_and_is_repeatable(show):
+    plan, got = show(Mask("t", "token"))
+    assert plan.columns[0].type == "utf8"
+    assert [value and len(value) for value in got] == [14, 1, 7, 8, None]
+    assert all(value.isdigit() for value in got[:4])
+    assert got[3] != "12345678"
+    assert show(Mask("t", "token"))[1] == got
+
+
+def test_the_hash_is_the_nested_one(show):
+    import hashlib
+
+    key = (b"k" * 32).hex().encode()
+    inner = hashlib.sha256(key + b"b").hexdigest().encode()
+    assert show(Mask("t", "hash"))[1][1] == hashlib.sha256(key + inner).hexdigest()
+
+
+@pytest.mark.parametrize("method", sorted(KEYED_METHODS))
+def test_no_text_of_a_query_holds_the_key_of_a_mask(make_spec, source, method):
+    parameter = {"hash": "", "token": ""}.get(method, "2")
+    session = Session(make_spec(Governed((GovernedTable("m", (), (Mask("t", method, parameter),)),)), source=source))
+    session.plan("SELECT t FROM m", ())
+    for rewritten, plan in session._plans.values():
+        assert (b"k" * 32).hex() not in rewritten.text + plan.sql
+
+
+SUITED = {
+    "null": "", "constant": "x", "hash": "", "token": "", "bucket": "10", "round": "1", "year": "", "quarter": "",
+    "month": "", "first": "1", "last": "1", "domain": "", "only": "1, 2", "redact": "[0-9]", "network": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", MASK_METHODS)
+def test_the_type_in_the_catalogue_is_the_type_that_is_delivered_and_that_clients_are_told(make_spec, source, method):
+    """One table of types in the rules, one in the engine: for each mask on each column that it fits."""
+    schema = tuple(describe(source)[0].columns)
+    words = f"{method} {SUITED[method]}".rstrip()
+    fitting = [column for column in schema if column.family in MASKS[method].families]
+    assert fitting
+    table = GovernedTable("m", (), tuple(parse_mask(column, words) for column in fitting))
+    session = Session(make_spec(Governed((table,)), source=source))
+    in_catalogue = [(one.column.name, one.column.type) for one in shown(table, schema)]
+    plan, rows = session.run("SELECT * FROM m", (), "")
+    assert [(column.name, column.type) for column in plan.columns] == in_catalogue
+    told = tables.arrow_schema(governed_schema(table, {column.name: column for column in schema}))
+    assert told == session.answer_schema("SELECT * FROM m", ()) == rows.to_arrow_reader().schema
 
 
 def test_a_filter_on_a_masked_column_sees_the_mask(show):
@@ -182,6 +258,10 @@ UNFIT = [
     ("last of bytes", GovernedTable("m", (), (Mask("raw", "last", "2"),))),
     ("bucket of width zero", GovernedTable("m", (), (Mask("n", "bucket", "0"),))),
     ("bucket without width", GovernedTable("m", (), (Mask("n", "bucket"),))),
+    ("list of words on a number", GovernedTable("m", (), (Mask("n", "only", "a, b"),))),
+    ("pattern that the engine has not", GovernedTable("m", (), (Mask("t", "redact", "(?=x)"),))),
+    ("redaction of a number", GovernedTable("m", (), (Mask("n", "redact", "1"),))),
+    ("network of a date", GovernedTable("m", (), (Mask("day", "network"),))),
     ("width that is SQL", GovernedTable("m", (), (Mask("n", "bucket", "1) OR (1=1"),))),
     ("constant of another type", GovernedTable("m", (), (Mask("n", "constant", "x"),))),
     ("filter value of another type", GovernedTable("m", ("n",), rows=Comparison("day", "=", ("no day",)))),
@@ -226,6 +306,7 @@ def test_columns_of_a_source_are_described_in_words_of_the_catalogue(source):
         "f": "float64",
         "d": "decimal(8,2)",
         "t": "utf8",
+        "ip": "utf8",
         "day": "date32",
         "at": "timestamp",
         "b": "bool",

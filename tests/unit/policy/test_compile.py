@@ -17,7 +17,7 @@ from unit.policy.samples import (
     compiled_offer,
 )
 
-from trustnode.core.policy import governed, grammar, odrl, terms
+from trustnode.core.policy import governed, grammar, masks, odrl, terms
 from trustnode.core.policy.compile import check_stated, compile_terms
 from trustnode.core.policy.decompile import to_terms
 from trustnode.core.policy.level import APPROVALS, LEVELS
@@ -158,6 +158,17 @@ def test_a_value_of_another_kind_is_refused(key, value):
         ("masks", {"emp_title": "bucket 5"}),
         ("masks", {"emp_title": "hash twice"}),
         ("masks", {"emp_title": "year"}),
+        ("masks", {"emp_title": "hash 7"}),
+        ("masks", {"emp_title": "hash 65"}),
+        ("masks", {"emp_title": "first 0"}),
+        ("masks", {"emp_title": "only a,,b"}),
+        ("masks", {"annual_income": "only 1, 2"}),
+        ("masks", {"earliest_credit_line": "only 1999, soon"}),
+        ("masks", {"emp_title": "redact ["}),
+        ("masks", {"emp_title": "redact (?=x)y"}),
+        ("masks", {"emp_title": r"redact (a)\1"}),
+        ("masks", {"emp_title": "redact x*"}),
+        ("masks", {"issued": "network"}),
         ("places", ["China"]),
         ("price", "0.02 CNY"),
         ("price", "0 CNY per row"),
@@ -194,7 +205,7 @@ def test_every_key_has_a_class_or_is_refused_as_unkept():
 
 
 def test_every_mask_of_the_engine_has_a_rule_and_no_other():
-    assert set(grammar.MASKS) == set(governed.MASK_METHODS)
+    assert set(masks.MASKS) == set(governed.MASK_METHODS)
 
 
 # --- contradictions
@@ -384,8 +395,16 @@ MASKED = [
     ("annual_income", "round -2"),
     ("issued", "year"),
     ("issued", "month"),
+    ("issued", "quarter"),
+    ("emp_title", "hash 16"),
+    ("emp_title", "token"),
+    ("emp_title", "first 3"),
     ("emp_title", "last 4"),
     ("emp_title", "domain"),
+    ("emp_title", "only nurse, teacher"),
+    ("earliest_credit_line", "only 1999, 2000"),
+    ("emp_title", r"redact [0-9]{2,}|\bsenior\b"),
+    ("emp_title", "network"),
 ]
 
 
@@ -397,7 +416,7 @@ def test_every_mask_is_tried():
 def test_every_mask_reaches_the_plan_and_reads_back(column, mask):
     compiled_policy = agreed_offer("scoring", masks={column: mask})
     (table,) = compiled_policy.governed(LOANS, table="loans").tables
-    assert [grammar.mask_words(found) for found in table.masks] == [mask]
+    assert [masks.mask_words(found) for found in table.masks] == [mask]
     assert column not in table.columns
     assert to_terms(compiled_policy.policy)[0].masks == {column: mask}
 

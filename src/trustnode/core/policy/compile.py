@@ -16,6 +16,7 @@ from typing import Final
 from trustnode import vocabulary
 from trustnode.core.policy import conflict, duration, grammar, odrl, rows, trace, uses
 from trustnode.core.policy import level as levels
+from trustnode.core.policy import masks as masking
 from trustnode.core.policy import terms as terms_module
 from trustnode.core.policy.conditions import atom as _atom
 from trustnode.core.policy.conditions import contradiction as _contradiction
@@ -217,7 +218,7 @@ def _project(terms: Terms, schema: Schema) -> tuple[Duty, ...]:
 
 def _masks(terms: Terms, schema: Schema) -> tuple[Duty, ...]:
     names = _in_schema_order("masks", terms.masks, schema)
-    return tuple(_mask(grammar.parse_mask(_column("masks", name, schema), terms.masks[name])) for name in names)
+    return tuple(_mask(masking.parse_mask(_column("masks", name, schema), terms.masks[name])) for name in names)
 
 
 def _mask(mask: Mask) -> Duty:
@@ -232,7 +233,7 @@ def _watermark(terms: Terms, schema: Schema, shape: tuple[Duty, ...]) -> tuple[D
         return ()
     mark = trace.parse(terms.trace)
     clear = frozenset(name for duty in shape for name in duty.constraint[0].values)
-    masks = {name: grammar.parse_mask(_column("masks", name, schema), text) for name, text in terms.masks.items()}
+    masks = {name: masking.parse_mask(_column("masks", name, schema), text) for name, text in terms.masks.items()}
     trace.check(mark, columns(schema), clear, masks, frozenset(terms.uses))
     rows_besides = (_atom("tn:markerRows", "lteq", str(mark.marker_rows)),) if mark.marker_rows else ()
     return (

@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from trustnode.core.policy import counters, duration, grammar, odrl, rows, trace, words
 from trustnode.core.policy.governed import USES
+from trustnode.core.policy.masks import MASKS
 from trustnode.core.policy.odrl import Constraint, Duty, Policy, Timing
 from trustnode.core.policy.premises import check_action, phrase, unknown
 from trustnode.core.policy.terms import Kept
@@ -87,7 +88,7 @@ def _check_parameter(constraint: Constraint, path: str, form: words.Form, found:
 
 
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
-    "tn:method": frozenset(grammar.MASKS),
+    "tn:method": frozenset(MASKS),
     "tn:useKind": frozenset(USES) - {"aggregate"},
     "tn:per": frozenset({"once", "month", "read", "row"}),
     "event": words.EVENTS,

@@ -13,7 +13,10 @@ import msgspec
 Scalar = str | int | bool | None
 """A literal of a row filter. Decimals, dates and timestamps are written as text and compared after a cast."""
 
-MASK_METHODS = ("null", "constant", "hash", "bucket", "round", "year", "month", "last", "domain")
+MASK_METHODS: Final = (
+    "null", "constant", "hash", "token", "bucket", "round", "year", "quarter", "month", "first", "last", "domain",
+    "only", "redact", "network",
+)  # fmt: skip
 """Closed set of masks; each has an SQL shape in ``engine.plan`` and a line in ``docs/terms.md``."""
 
 
@@ -42,7 +45,7 @@ class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: str
     """One of ``MASK_METHODS``."""
     parameter: str = ""
-    """Bucket width, digits to round to, number of last characters, or the constant; empty where the method has none."""
+    """Bucket width, digits to round to, number of characters, list, pattern or constant; empty where there is none."""
 
 
 class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

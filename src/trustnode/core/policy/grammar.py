@@ -1,7 +1,7 @@
 """The grammar of each value of the terms, both ways: words to a value, and the value back to words.
 
-Decides: how a period, a limit, a mask, a duty, a price are written, and which class a duty or ``keep`` has. Leaves to
-others: whether the values fit each other and the product (``compile``), how long a span lasts (``duration``).
+Decides: how a period, a limit, a measure, a duty, a price are written, and which class a duty or ``keep`` has. Leaves
+to others: whether the values fit each other and the product (``compile``), how long a span lasts (``duration``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Final, Literal, NamedTuple, cast
 
 from trustnode import vocabulary
 from trustnode.core.policy import duration
-from trustnode.core.policy.governed import MASK_METHODS, Mask, Measure
-from trustnode.core.policy.schema import NUMBERS, Column, Family
+from trustnode.core.policy.governed import Measure
 from trustnode.core.policy.terms import Kept
 from trustnode.core.policy.words import ASSURANCE, ROLES, Unit, Window
 from trustnode.errors import TrustnodeError, error
@@ -200,59 +199,7 @@ def limit_words(limit: Limit) -> str:
     return f"{limit.amount} {unit}{plural} {whole if limit.window == 'none' else f'per {limit.window}'}"
 
 
-# --- masks and measures
-
-
-class _MaskRule(NamedTuple):
-    families: frozenset[Family]
-    parameter: str
-    """Regular expression of the parameter; empty: takes none."""
-
-
-_ALL: Final[frozenset[Family]] = frozenset(
-    {"integer", "decimal", "float", "text", "boolean", "date", "time", "timestamp", "binary"}
-)
-_TEXT: Final[frozenset[Family]] = frozenset({"text"})
-_TIMES: Final[frozenset[Family]] = frozenset({"date", "timestamp"})
-MASKS: Final[Mapping[str, _MaskRule]] = {
-    "null": _MaskRule(_ALL, ""),
-    "constant": _MaskRule(_TEXT, r"[^\x00-\x1f]{1,64}"),
-    "hash": _MaskRule(_ALL - {"float", "binary"}, ""),
-    "bucket": _MaskRule(NUMBERS, r"[1-9][0-9]{0,14}"),
-    "round": _MaskRule(NUMBERS, r"-?[0-9]{1,2}"),
-    "year": _MaskRule(_TIMES, ""),
-    "month": _MaskRule(_TIMES, ""),
-    "last": _MaskRule(_TEXT, r"[1-9][0-9]?"),
-    "domain": _MaskRule(_TEXT, ""),
-}
-"""Each mask of ``governed.MASK_METHODS``: what it fits and what it takes."""
-
-
-def parse_mask(column: Column, text: str) -> Mask:
-    """``bucket 10000`` on a column.
-
-    Raises:
-        VOCABULARY_UNKNOWN: no such mask.
-        FIELD_FORMAT: its parameter is missing or wrong, or the mask does not fit the type of the column.
-    """
-    method, _, parameter = text.partition(" ")
-    if method not in MASK_METHODS:
-        raise vocabulary.unknown(f"masks.{column.name}", method, MASK_METHODS)
-    rule = MASKS[method]
-    if column.family not in rule.families:
-        raise error(
-            "FIELD_FORMAT", f"masks: {method} does not fit {column.name}, which is {column.type}", field="masks"
-        )
-    if not re.fullmatch(rule.parameter, parameter):
-        example = {"constant": "constant ***", "bucket": "bucket 10000", "round": "round -2", "last": "last 4"}
-        raise _malformed("masks", text, example.get(method, method))
-    return Mask(column.name, method, parameter)
-
-
-def mask_words(mask: Mask) -> str:
-    """``bucket 10000``."""
-    return f"{mask.method} {mask.parameter}" if mask.parameter else mask.method
-
+# --- measures
 
 _MEASURES: Final = ("count", "sum", "avg", "stddev")
 

@@ -12,6 +12,7 @@ from typing import Final
 from trustnode.core.policy import grammar, rows, trace
 from trustnode.core.policy.duties import ReadDuty
 from trustnode.core.policy.governed import AggregateRule, Governed, GovernedTable, Mask, Predicate, Use
+from trustnode.core.policy.masks import parse_mask
 from trustnode.core.policy.premises import unknown
 from trustnode.core.policy.schema import Column, Schema, columns
 from trustnode.core.policy.uses import of_duty, parse_use, use_text
@@ -101,7 +102,7 @@ class Plan:
 
     def _mask(self, column: Column, name: str) -> Mask:
         text, _ = self._masks[name]
-        return grammar.parse_mask(column, text)
+        return parse_mask(column, text)
 
     def _clear(self, rule: AggregateRule | None) -> tuple[str, ...]:
         """Columns as they are: those delivered, or, of aggregates, those grouped by and measured."""

@@ -16,6 +16,8 @@ from pyarrow import flight
 
 from trustnode.arrow import flight_pb2 as pb
 from trustnode.arrow import flight_sql_pb2
+from trustnode.core.policy.schema import Column
+from trustnode.engine.tables import arrow_schema
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CANCELLED = pb.CANCEL_STATUS_CANCELLED
@@ -155,6 +157,25 @@ async def test_metadata_is_what_the_agreements_let_one_see_and_nothing_else(stoc
     assert columns == GOVERNED.names
     assert (schema, types) == (GOVERNED, ["TABLE"])
     assert info["vendor_name"] == "trustnode"
+
+
+async def test_the_catalogue_shows_the_schema_that_every_client_is_told_and_that_is_delivered(stock: Stock) -> None:
+    listing = await stock.world.clients["local"].product(f"{DATA}/small")
+    offer = next(one for one in listing.offers if one.name == "open")
+    assert {column.name: column.mask for column in offer.columns if column.mask} == {"name": "hash"}
+    listed = arrow_schema([Column(name=column.name, type=column.type) for column in offer.columns])
+    sql = f"select * from {stock.table()}"
+
+    def work() -> tuple[pa.Schema, pa.Schema, pa.Schema]:
+        with stock.arrow() as client:
+            descriptor = flight.FlightDescriptor.for_command(packed(sql))
+            info = client.get_flight_info(descriptor)
+            delivered = client.do_get(info.endpoints[0].ticket).read_all().schema
+            return client.get_schema(descriptor).schema, info.schema, delivered
+
+    told, planned, delivered = await asyncio.to_thread(work)
+    plain = pa.schema([f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in delivered])
+    assert listed == GOVERNED == told == planned == plain
 
 
 async def test_somebody_without_an_agreement_sees_no_table(stock: Stock) -> None:
