@@ -79,7 +79,9 @@ def _begin(window: str, local: datetime) -> datetime:
     }[window]
 
 
-def reserve(tx: Tx, counters: Sequence[Counter], access: str, agreement: str, zone: str) -> tuple[Reservation, ...]:
+def reserve(
+    tx: Tx, counters: Sequence[Counter], access: str, agreement: str, zone: str, reads: int = 1
+) -> tuple[Reservation, ...]:
     """Take one of each limit of reads; rows and bytes are taken as they flow.
 
     Raises:
@@ -87,7 +89,7 @@ def reserve(tx: Tx, counters: Sequence[Counter], access: str, agreement: str, zo
     """
     taken = []
     for wanted in reservations(counters, agreement, tx.now, zone):
-        amount = 0 if wanted.unit in PORTIONS else 1
+        amount = {"count": reads, "running": 1}.get(wanted.unit, 0)
         if not tx.reserve(wanted.key, amount, wanted.limit, access=access, window=wanted.window):
             raise _used_up(tx, wanted)
         taken.append(msgspec.structs.replace(wanted, amount=amount))
@@ -107,15 +109,15 @@ def is_running(key: str) -> bool:
     return key.endswith("/running/none")
 
 
-def consumed(unit: str, *, rows: int, size: int) -> int:
+def consumed(held: Reservation, *, rows: int, size: int) -> int:
     """What an access that ended has used of a limit; a read that no longer runs holds nothing of those that run.
 
     Args:
-        unit: Of the limit.
+        held: What it took.
         rows: Handed over.
         size: Bytes handed over.
     """
-    return {"count": 1, "rows": rows, "bytes": size, "running": 0}[unit]
+    return {"count": held.amount, "rows": rows, "bytes": size, "running": 0}[held.unit]
 
 
 def rows_left(view: View, held: Sequence[Reservation]) -> int | None:

@@ -43,6 +43,19 @@ class Resumes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream_commitment: Digest
 
 
+def reads_due(resumes: Resumes | None, frames: int | None) -> int:
+    """How many reads an access counts and costs as.
+
+    Args:
+        resumes: What it goes on with.
+        frames: How many the other handed over by its receipt; None: not known.
+
+    Returns:
+        0 where it begins exactly behind what was handed over, so that nothing is read twice; else 1.
+    """
+    return 0 if resumes is not None and resumes.frames == frames else 1
+
+
 class AccessRequest(Statement, tag="access-request", kw_only=True, frozen=True):
     """Who asks for what, under which agreement, in which grade (protocol 6.2). Its id is the access id."""
 

@@ -34,6 +34,19 @@ class FrameNote(NamedTuple):
         return cls(*_FRAME_NOTE.unpack(data))
 
 
+class Prefix(NamedTuple):
+    """What of a result was handed over before, so that a stream can go on behind it (protocol 6.8)."""
+
+    offset: int
+    """Frames with rows that came before the first of the last access."""
+    frames: int
+    """Frames of the last access, its schema included."""
+    salt: bytes
+    """Of its stream."""
+    chain: bytes
+    """h(frames) of its stream."""
+
+
 def query_commitment(salt: bytes, canonical_query: bytes) -> str:
     """Commit to ``canonical_query``, the canonical JSON of {parameters, sql}."""
     return hashlib.sha256(b"trustnode query v1\n" + salt + canonical_query).hexdigest()

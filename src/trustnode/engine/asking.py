@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from trustnode.core.stream import FrameNote
+from trustnode.core.stream import FrameNote, Prefix
 from trustnode.engine import message as wire
 from trustnode.engine.kept import digest_of
 from trustnode.engine.message import Frame, Parameter, Plan, SessionSpec
@@ -97,22 +97,23 @@ class Session:
         self._keep(key, value=answer.schema, size=len(answer.schema) + 2 * len(repr(key)))
         return answer.schema
 
-    async def run(self, plan: Plan, *, max_rows: int | None = None) -> Frames:
+    async def run(self, plan: Plan, *, max_rows: int | None = None, after: Prefix | None = None) -> Frames:
         """Begin to stream the rows of a plan.
 
         Args:
             plan: Of this session's policy.
             max_rows: Rows that may be handed over; when more are there, the stream ends with QUOTA_TOTAL after them.
+            after: Go on behind what was handed over before; a result that differs so far ends with RESUME_CHANGED
+                before its first frame.
         """
-        kept = self._kept_answer(plan, max_rows)
+        kept = self._kept_answer(plan, max_rows) if after is None else None
         if kept is not None:
             return KeptFrames(kept.frames)
         worker = await self._pool.borrow(self._spec)
-        request = wire.RunQuery(plan.query, plan.parameters, plan.sql, worker.next_run(), max_rows)
+        request = wire.RunQuery(plan.query, plan.parameters, plan.sql, worker.next_run(), max_rows, after)
         worker.begin(request)
-        return FrameStream(
-            worker, self._spec.limits.engine_seconds, release=self._pool.release, recording=self._recording(plan)
-        )
+        recording = self._recording(plan) if after is None else None
+        return FrameStream(worker, self._spec.limits.engine_seconds, release=self._pool.release, recording=recording)
 
     async def read(
         self,

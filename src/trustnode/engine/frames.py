@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from trustnode.core.policy.schema import Column
-from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, frame_digest
+from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, Prefix, chain_next, chain_start, frame_digest
 from trustnode.errors import error
 
 MAX_MESSAGE_BYTES: Final = 3 << 20
@@ -63,21 +64,52 @@ class FrameEncoder:
         Raises:
             QuotaExceeded: QUERY_TOO_COSTLY, when a single row is larger than a frame may be.
         """
-        if self._cast:
-            batch = _plain_batch(batch, self._plain)
-        for piece in _pieces(batch, self._max_frame_bytes):
-            yield self._encode(piece.serialize(), piece.num_rows)
+        for piece in self.pieces((batch,)):
+            yield self.frame(piece)
+
+    def pieces(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches cut as frames hold them.
+
+        Raises:
+            QuotaExceeded: As ``batches``.
+        """
+        for batch in batches:
+            yield from _pieces(_plain_batch(batch, self._plain) if self._cast else batch, self._max_frame_bytes)
+
+    def frame(self, piece: pa.RecordBatch) -> EncodedFrame:
+        """The next frame, of one piece."""
+        return self._encode(piece.serialize(), piece.num_rows)
+
+    def skip(self, pieces: Iterator[pa.RecordBatch], after: Prefix) -> None:
+        """Take what was handed over before from the pieces; the frames that follow are numbered anew.
+
+        Raises:
+            StateError: RESUME_CHANGED, when the result is not the one that was begun.
+        """
+        chain = chain_next(chain_start(after.salt), self._digest(*_parts(self._plain.serialize())))
+        found = 0
+        for number, piece in enumerate(islice(pieces, after.offset + after.frames - 1)):
+            found += 1
+            if number >= after.offset:
+                chain = chain_next(chain, self._digest(*_parts(piece.serialize())))
+        if chain != after.chain or found < after.offset + after.frames - 1:
+            raise error("RESUME_CHANGED", "the result is no longer the one that was begun")
 
     def _encode(self, message: pa.Buffer, rows: int) -> EncodedFrame:
-        view = memoryview(message)
-        (length,) = struct.unpack_from("<i", view, 4)
-        header, body = view[8 : 8 + length], view[8 + length :]
+        header, body = _parts(message)
         self._number += 1
         note = FrameNote(self._number, rows, self._digest(header, body)).to_bytes()
-        parts: list[bytes | memoryview] = [_HEADER_TAG + _varint(length), header, _METADATA_TAG + note]
+        parts: list[bytes | memoryview] = [_HEADER_TAG + _varint(len(header)), header, _METADATA_TAG + note]
         if len(body):
             parts += [_BODY_TAG + _varint(len(body)), body]
         return EncodedFrame(note, parts)
+
+
+def _parts(message: pa.Buffer) -> tuple[memoryview, memoryview]:
+    """Header and body of an encapsulated IPC message."""
+    view = memoryview(message)
+    (length,) = struct.unpack_from("<i", view, 4)
+    return view[8 : 8 + length], view[8 + length :]
 
 
 def limited(batches: Iterable[pa.RecordBatch], max_rows: int | None) -> Iterator[tuple[pa.RecordBatch, bool]]:

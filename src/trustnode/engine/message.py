@@ -16,7 +16,7 @@ import msgspec
 
 from trustnode.core.policy.governed import Governed, GovernedTable
 from trustnode.core.policy.schema import Column
-from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote
+from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, Prefix
 from trustnode.core.tracing import MarkSecret
 from trustnode.engine.source import Source, Table
 
@@ -186,6 +186,8 @@ class RunQuery(msgspec.Struct, frozen=True, tag="run"):
     run: int
     """Names this run to the control socket."""
     max_rows: int | None = None
+    after: Prefix | None = None
+    """The stream goes on behind it, if the result is still the same so far."""
 
 
 class ReadQuery(msgspec.Struct, frozen=True, tag="read"):

@@ -138,16 +138,20 @@ class Worker:
     def _stream(self, request: wire.RunQuery) -> wire.End:
         _, encoder, reader = self._start(request)
         with contextlib.closing(reader):
+            pieces = encoder.pieces(reader)
+            if request.after is not None:
+                encoder.skip(pieces, request.after)
             first = encoder.schema()
             wire.send_frame(self._data, first.note, first.parts)
             in_flight = 1
-            for batch, quota in limited(reader, request.max_rows):
-                for frame in encoder.batches(batch):
+            for piece, quota in limited(pieces, request.max_rows):
+                if piece.num_rows:
                     if in_flight == wire.FRAMES_IN_FLIGHT:
                         wire.receive_credit(self._data)
                         in_flight -= 1
                     if self._runs.is_stopped(request.run):
                         return wire.End("stopped")
+                    frame = encoder.frame(piece)
                     wire.send_frame(self._data, frame.note, frame.parts)
                     in_flight += 1
                 if quota:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trustnode.app import catalog
+from trustnode.app.access.resuming import Resumed, resumed
 from trustnode.app.product import source_of
 from trustnode.app.submission import check_audience, record_entry
 from trustnode.app.transition import pseudonym
@@ -75,6 +76,8 @@ class Admission:
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     delegation: Delegation | None = None
     """What covers a request of the grade DELEGATED; its accesses are counted."""
+    resumed: Resumed | None = None
+    """What it goes on with; None: it begins anew."""
 
     @property
     def id(self) -> str:
@@ -90,6 +93,11 @@ class Admission:
     def state(self) -> AgreementState:
         """Its row."""
         return self.granted[0].state
+
+    @property
+    def reads(self) -> int:
+        """How many reads it counts as."""
+        return self.resumed.reads if self.resumed else 1
 
     @property
     def plan_commitment(self) -> str:
@@ -129,7 +137,8 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
         Granted(value.id_under(state.id), contract, state, ready.registration.zone)
         for (state, _), contract, ready in zip(found, contracts, prepared, strict=True)
     )
-    return Admission(request, granted, key, query, session, plan, delegation=delegation)
+    before = await resumed(venue, value)
+    return Admission(request, granted, key, query, session, plan, delegation=delegation, resumed=before)
 
 
 def decide_all(venue: Venue, value: AccessRequest, contracts: Sequence[Contract], asker: Asker) -> None:

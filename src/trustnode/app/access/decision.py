@@ -105,7 +105,7 @@ def _decide_under(
     if tx.get(AccessState, granted.id) is not None:
         raise _denial(admission, error("REPLAYED", "this request was answered before"))
     try:
-        reserved = reserve(tx, granted.contract.policy.counters, granted.id, state.id, granted.zone)
+        reserved = reserve(tx, granted.contract.policy.counters, granted.id, state.id, granted.zone, admission.reads)
         left = rows_left(tx, reserved)
         reserved = (*cover(tx, reserved, granted.id, whole), *_delegated(tx, admission, granted))
     except TrustnodeError as refusal:
@@ -133,7 +133,7 @@ def _log_decision(tx: Tx, venue: Venue, admission: Admission, granted: Granted) 
         id=granted.id, document=admission.request.digest, agreement=state.id, product=state.product,
         consumer=value.consumer, consumer_node=value.home, provider_node=venue.domain, purpose=value.purpose,
         grade=value.request_proof, plan_commitment=admission.plan_commitment, stream_salt=admission.salt.hex(),
-        started_at=tx.now,
+        started_at=tx.now, resumes=value.resumes.access if value.resumes else "",
     )  # fmt: skip
     _commit_to_mark(tx, venue, granted)
     # Request, allow and prepared are one unit with one entry, `access.decide` (lifecycles 8).

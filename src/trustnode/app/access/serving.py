@@ -153,7 +153,8 @@ async def _recheck(venue: Venue, admission: Admission) -> None:
 
 async def _run(venue: Venue, admission: Admission, decided: Decided, stream: Stream, sink: Sink) -> None:
     budget = Budget(venue, decided.held)
-    frames = await admission.session.run(admission.plan, max_rows=decided.rows_left)
+    after = admission.resumed.after if admission.resumed else None
+    frames = await admission.session.run(admission.plan, max_rows=decided.rows_left, after=after)
     async with frames, asyncio.timeout(STREAM_LIFE_S):
         await pump(frames, sink.frame, stream, before=budget.cover)
 
@@ -210,7 +211,8 @@ def _receipt(
 ) -> Receipt:
     agreement, now = admission.contract.value, venue.clock.now()
     first, *joined = [
-        _share(granted, held, stream) for granted, held in zip(admission.granted, decided.held, strict=True)
+        _share(granted, held, stream, admission.reads)
+        for granted, held in zip(admission.granted, decided.held, strict=True)
     ]
     return Receipt(
         access=admission.id,
@@ -237,13 +239,13 @@ def _receipt(
     )
 
 
-def _share(granted: Granted, held: Held, stream: Stream) -> Share:
+def _share(granted: Granted, held: Held, stream: Stream, reads: int) -> Share:
     return Share(
         agreement=granted.state.id,
         agreement_sha256=granted.state.document,
         policy_sha256=granted.contract.policy.digest,
         decision=DecisionLink(held.seq, held.link),
-        cost_fen=granted.contract.value.price.cost_fen(rows=stream.rows),
+        cost_fen=granted.contract.value.price.cost_fen(rows=stream.rows, reads=reads),
     )
 
 
@@ -251,7 +253,7 @@ def _settled(tx: Tx, held: Held, stream: Stream, failure: TrustnodeError | None,
     state = tx.get(AccessState, held.access)
     if state is None:
         raise error("NOT_FOUND", "no such access")
-    used = {taken.key: consumed(taken.unit, rows=stream.rows, size=stream.bytes) for taken in held.reserved}
+    used = {taken.key: consumed(taken, rows=stream.rows, size=stream.bytes) for taken in held.reserved}
     tx.settle(held.access, used)
     columns: dict[str, Any] = {
         "frames": stream.frames, "rows": stream.rows, "bytes": stream.bytes, "stream_commitment": stream.commitment,
@@ -283,6 +285,8 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
         TrustnodeError: As ``serve``; QUERY_TOO_COSTLY when the answer is larger than 1 MiB.
     """
     admission = await admit(venue, sender, ticket)
+    if admission.resumed is not None:
+        raise error("FIELD_FORMAT", "a read goes on as a stream", field="resumes")
     left = await venue.store.read(lambda view: _rows_left(view, admission))
     try:
         answer = await admission.session.read(admission.plan, max_bytes=SMALL_BYTES, max_rows=left)

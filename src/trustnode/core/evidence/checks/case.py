@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from trustnode.core import clock
 from trustnode.core.access import Named as ReadUnder
-from trustnode.core.access import Receipt
+from trustnode.core.access import Receipt, Resumes
 from trustnode.core.contract import Agreement
 from trustnode.core.document import (
     SKEW_S,
@@ -191,6 +191,8 @@ class Access:
     """All that it reads under, the first one first."""
     consumer: str
     plan_commitment: str
+    resumes: Resumes | None = None
+    frames: int = 0
     reserved_rows: int | None = None
     grade: str = ""
     receipt: str = ""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from trustnode.core import clock
-from trustnode.core.access import AccessRequest, Named, Receipt, ReceiptAck
+from trustnode.core.access import AccessRequest, Named, Receipt, ReceiptAck, reads_due
 from trustnode.core.contract import Delegation, at_least
 from trustnode.core.document import SKEW_S, Statement, Verified, decode, name_of
 from trustnode.core.evidence.checks.case import Access, Case, Shown, Trail
@@ -79,6 +79,7 @@ def _note_access(case: Case, one: Shown, entry: Entry, request: Verified[AccessR
         plan_commitment=entry.plan_commitment or "",
         reserved_rows=entry.amount if entry.unit == "rows" else None,
         grade=request.value.request_proof,
+        resumes=request.value.resumes,
     )
 
 
@@ -204,7 +205,7 @@ def _check_receipt(case: Case, entry: Entry, found: Verified[Receipt], links: di
             "rows": entry.unit != "rows" or entry.amount == receipt.rows,
             "stream": entry.stream_commitment in (None, receipt.stream_commitment),
             "reservation": access.reserved_rows is None or receipt.rows <= access.reserved_rows,
-            "cost": share.cost_fen == value.price.cost_fen(rows=receipt.rows),
+            "cost": share.cost_fen in {value.price.cost_fen(rows=receipt.rows, reads=n) for n in _reads(case, access)},
             "meter": {m.amount for m in receipt.meter if m.unit == "ROW"} <= {receipt.rows},
             "time": receipt.started <= receipt.ended <= clock.shift(entry.time, SKEW_S),
             "second receipt": not access.receipt,
@@ -212,7 +213,9 @@ def _check_receipt(case: Case, entry: Entry, found: Verified[Receipt], links: di
     )
     if wrong:
         case.find("INVALID", f"the receipt of {receipt.access} does not fit its entry or agreement: {wrong}")
-    access.receipt, access.rows, access.bytes = found.digest, receipt.rows, receipt.bytes
+    access.receipt, access.frames, access.rows, access.bytes = (
+        found.digest, receipt.frames, receipt.rows, receipt.bytes,
+    )  # fmt: skip
     access.outcome, access.cost_fen, access.receipted = receipt.outcome, share.cost_fen, entry.time
 
 
@@ -323,7 +326,7 @@ def check_limits(case: Case) -> str:
             continue
         totals: dict[str, int] = defaultdict(int)
         for access in case.accesses.values():
-            totals[_window(counter.window, access.time, case.zone)] += _amount(counter.unit, access)
+            totals[_window(counter.window, access.time, case.zone)] += _amount(case, counter.unit, access)
         for receipt in case.bare:  # a decision that is withheld counts by what was delivered for it
             told = {"count": 1, "rows": receipt.rows, "bytes": receipt.bytes}
             totals[_window(counter.window, receipt.started, case.zone)] += told[counter.unit]
@@ -345,8 +348,15 @@ def _check_running(case: Case, counter: Counter) -> None:
             return
 
 
-def _amount(unit: str, access: Access) -> int:
-    return {"count": 1, "rows": access.rows, "bytes": access.bytes}[unit]
+def _amount(case: Case, unit: str, access: Access) -> int:
+    return {"count": min(_reads(case, access)), "rows": access.rows, "bytes": access.bytes}[unit]
+
+
+def _reads(case: Case, access: Access) -> set[int]:
+    """How many reads it counts as: none where it goes on exactly behind another, either where that is not shown."""
+    before = case.accesses.get(access.resumes.access) if access.resumes else None
+    is_known = access.resumes is None or (before is not None and bool(before.receipt))
+    return {reads_due(access.resumes, before.frames if before else None)} if is_known else {0, 1}
 
 
 def _window(window: str, time: str, zone: str) -> str:
