@@ -104,6 +104,8 @@ def read(agreement: str, others: tuple[str, ...], purpose: str, sql: str, target
         _print(done)
         output.note(f"receipt {done.receipt.name}  {words}")
         return
+    if done.rows_before:
+        output.note(f"went on at row {done.rows_before + 1:,}")
     output.note(f"done    {target}  receipt {done.receipt.name}  {words}")
     if output.is_json():
         output.show({**done.data(), "file": str(target)})

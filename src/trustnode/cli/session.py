@@ -614,8 +614,11 @@ class Client(Session):
 
         held, *joined = [self._held(name) for name in (agreement, *others)]
         reader = held.reader(sql or self._everything(held.product, joined), purpose=purpose, joined=joined)
-        self._run(files.save(reader, target, lambda running: progress(running.rows)))
-        return Outcome(reader.rows, tuple(reader.schema.names), None, self._receipt(reader.receipt_document))
+        self._run(files.save(reader, target, lambda running: progress(running.rows_before + running.rows)))
+        rows = reader.rows_before + reader.rows
+        return Outcome(
+            rows, tuple(reader.schema.names), None, self._receipt(reader.receipt_document), reader.rows_before
+        )
 
     def _everything(self, product: str, joined: Sequence[Any]) -> str:
         """The query that stands for none: all that is delivered of the product's table.

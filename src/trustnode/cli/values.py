@@ -347,6 +347,9 @@ class Outcome:
     table: Any
     """``pyarrow.Table``; None where it went into a file."""
     receipt: Delivery
+    """Of the last access."""
+    rows_before: int = 0
+    """Rows that an earlier command had, which this one went on behind."""
 
     def first_rows(self, count: int) -> list[tuple[Any, ...]]:
         """The first rows as Python values."""
