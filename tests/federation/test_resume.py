@@ -1,0 +1,182 @@
+"""A read that was broken off goes on at a frame: one table, counted once, and nothing for whoever only says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import pytest_asyncio
+from federation.world import BIG_ROWS, DATA, HOME, AccessState, World, product_text, receipt_in, ticket, two_venues
+
+from trustnode.core.access import Resumes
+from trustnode.errors import TrustnodeError
+from trustnode.sdk import output
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+ALL = "select * from t"
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """Two venues, a consumer at each, a product of many frames with a limit of its rows."""
+    async with two_venues(tmp_path_factory.mktemp("resume"), "open") as made:
+        await made.join(HOME, "other", "CONSUMER")
+        bureau = made.clients["bureau"]
+        text = product_text("big", ("open", "much", "few"), file="big", columns=("id", "filler"))
+        await made.publish(bureau, text, "big")
+        yield made
+
+
+async def agreed(pair: World, name: str = "acme", offer: str = "much") -> Any:
+    return await pair.agree(pair.clients[name], f"{DATA}/big", offer)
+
+
+async def again(pair: World, domain: str) -> None:
+    """A node stops, and starts again."""
+    await pair.network.stop(domain)
+    await pair.network.start(domain)
+
+
+async def broken(pair: World, agreement: Any, frames: int = 3) -> tuple[Any, list[int]]:
+    """A read whose connection breaks after some batches, and the ids that came."""
+    reader = agreement.reader(ALL)
+    ids: list[int] = []
+    async with reader:
+        async for batch in reader:
+            ids += batch.column("id").to_pylist()
+            if reader.point.frames > frames:
+                break
+    await pair.in_state(DATA, AccessState, reader.access, "ABORTED", "DELIVERED")
+    return reader, ids
+
+
+async def refused(pair: World, agreement: Any, resumes: Resumes, name: str = "acme", sql: str = ALL) -> TrustnodeError:
+    """What a request that claims to go on with something is told."""
+    asked = ticket(pair.clients[name], agreement, sql, resumes=resumes)
+    home = pair.clients[name].connection.home
+    with pytest.raises(TrustnodeError) as caught:
+        async with home.do_get(asked.raw, timeout_s=30) as stream:
+            async for _ in stream:
+                pass
+    return caught.value
+
+
+@pytest.mark.parametrize("domain", [DATA, HOME])
+async def test_a_reader_notices_nothing_of_a_node_that_starts_again(pair: World, domain: str) -> None:
+    agreement = await agreed(pair)
+    reader = agreement.reader(ALL)
+    ids: list[int] = []
+    restarted: asyncio.Task[None] | None = None
+    async for batch in reader:
+        ids += batch.column("id").to_pylist()
+        if restarted is None and len(ids) < BIG_ROWS // 2:
+            restarted = asyncio.ensure_future(again(pair, domain))
+            await asyncio.sleep(0)
+    assert restarted is not None
+    await restarted
+    assert ids == list(range(BIG_ROWS))
+    assert len(reader.receipts) > 1
+    assert reader.rows == BIG_ROWS
+
+
+async def test_the_same_command_goes_on_with_the_file_it_left(pair: World, tmp_path: Path) -> None:
+    agreement = await agreed(pair)
+    target = tmp_path / "out.parquet"
+
+    class Enough(Exception):
+        pass
+
+    def until_a_third(running: Any) -> None:
+        if running.rows > BIG_ROWS // 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        await output.save(agreement.reader(ALL), target, until_a_third)
+    assert not target.exists()
+    assert target.with_name("out.parquet.part").exists()
+    reader = agreement.reader(ALL)
+    await output.save(reader, target)
+    assert reader.rows_before > BIG_ROWS // 3
+    assert reader.rows_before + reader.rows == BIG_ROWS
+    assert pq.read_table(target).column("id").to_pylist() == list(range(BIG_ROWS))
+    assert {path.name for path in tmp_path.iterdir()} == {"out.parquet"}
+
+
+async def test_another_query_begins_anew(pair: World, tmp_path: Path) -> None:
+    agreement = await agreed(pair)
+    target = tmp_path / "out.parquet"
+
+    def stop(_: Any) -> None:
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        await output.save(agreement.reader(ALL), target, stop)
+    reader = agreement.reader("select id from t where id < 9")
+    await output.save(reader, target)
+    assert (reader.rows_before, reader.rows) == (0, 9)
+
+
+async def test_what_goes_on_counts_and_costs_only_what_is_new(pair: World) -> None:
+    agreement = await agreed(pair)
+    first, ids = await broken(pair, agreement)
+    rest = agreement.reader(ALL)
+    rest.go_on_after(None)
+    rest._resumes = first.point  # as a file that was left would say
+    async for batch in rest:
+        ids += batch.column("id").to_pylist()
+    assert ids == list(range(BIG_ROWS))
+    state = await pair.in_state(DATA, AccessState, rest.access, "DELIVERED")
+    assert (state.resumes, state.rows) == (first.access, rest.rows)
+    begun = await pair.state(DATA, AccessState, first.access)
+    counter = await pair[DATA].venue.store.read(lambda view: view.counter(f"{agreement.id}/rows/none"))
+    assert counter.used >= begun.rows + rest.rows
+    receipt = await pair[DATA].venue.store.read(lambda view: receipt_in(view, rest.access))
+    assert receipt.rows == BIG_ROWS - (len(ids) - rest.rows)
+
+
+async def test_nobody_goes_on_with_what_is_not_his_or_never_was(pair: World) -> None:
+    mine, theirs = await agreed(pair), await agreed(pair, "other")
+    reader, _ = await broken(pair, mine)
+    point = reader.point
+    wrong = [
+        (theirs, "other", point),
+        (mine, "acme", Resumes("00000000-0000-4000-8000-000000000000", point.frames, point.stream_commitment)),
+        (mine, "acme", Resumes(point.access, point.frames, "0" * 64)),
+        (mine, "acme", Resumes(point.access, point.frames - 1, point.stream_commitment)),
+        (mine, "acme", Resumes(point.access, 10_000, point.stream_commitment)),
+        (await agreed(pair), "acme", point),
+    ]
+    for agreement, name, resumes in wrong:
+        assert (await refused(pair, agreement, resumes, name)).reason == "RESUME_CHANGED", resumes
+    assert (await refused(pair, mine, point, sql="select id from t")).reason == "RESUME_CHANGED"
+
+
+async def test_a_limit_of_reads_is_not_passed_by_going_on(pair: World) -> None:
+    agreement = await agreed(pair, offer="few")
+    reader, _ = await broken(pair, agreement)
+    state = await pair.state(DATA, AccessState, reader.access)
+    twice = Resumes(reader.access, reader.point.frames, reader.point.stream_commitment)
+    used = []
+    for _ in range(6):
+        asked = ticket(pair.clients["acme"], agreement, ALL, resumes=twice)
+        try:
+            async with pair.clients["acme"].connection.home.do_get(asked.raw, timeout_s=30) as stream:
+                async for _ in stream:
+                    pass
+        except TrustnodeError as refusal:
+            used.append(refusal.reason)
+        else:
+            used.append("")
+    expected = [""] * 6 if twice.frames == state.frames else ["", "", "", "", "QUOTA_AGREED", "QUOTA_AGREED"]
+    assert used == expected
+
+
+async def test_nothing_goes_on_once_the_right_is_gone(pair: World) -> None:
+    agreement = await agreed(pair)
+    reader, _ = await broken(pair, agreement)
+    await agreement.end("enough")
+    assert (await refused(pair, agreement, reader.point)).reason == "GRANT_INVALID"
