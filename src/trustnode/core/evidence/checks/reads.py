@@ -104,6 +104,11 @@ def _is_of_this(case: Case, one: AccessRequest | Receipt) -> bool:
     return Named(case.value.contract_id, case.contents.agreement) in one.agreements
 
 
+def _others(case: Case, agreements: Iterable[Named]) -> list[Named]:
+    """What was read under besides the agreement of this bundle."""
+    return [one for one in agreements if one.agreement != case.value.contract_id]
+
+
 def _id_here(case: Case, request: AccessRequest) -> str:
     """The access in the chain of this agreement: an id of its own where it is one of those that were joined."""
     return request.id_under(case.value.contract_id)
@@ -198,7 +203,7 @@ def _check_receipt(case: Case, entry: Entry, found: Verified[Receipt], links: di
             "issuer": receipt.iss == value.provider_node,
             "request": receipt.request_sha256 == access.request,
             "agreement": _is_of_this(case, receipt),
-            "joined agreements": receipt.agreements == access.agreements,
+            "joined agreements": _others(case, receipt.agreements) == _others(case, access.agreements),
             "policy": share.policy_sha256 == odrl.digest(value.policy),
             "plan": receipt.plan_commitment == access.plan_commitment,
             "outcome": receipt.outcome == ended,
