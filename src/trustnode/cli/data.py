@@ -99,7 +99,8 @@ def read(agreement: str, others: tuple[str, ...], purpose: str, sql: str, target
                 done = connection.save(
                     agreement, target, purpose=purpose, sql=sql, progress=progress.rows, others=others
                 )
-    words = f"{output.count(done.rows, 'row')}  {output.money(done.receipt.cost_fen)}  {_signatures(done)}"
+    under = f"  under {len(done.receipt.shares)} agreements" if len(done.receipt.shares) > 1 else ""
+    words = f"{output.count(done.rows, 'row')}{under}  {output.money(done.receipt.cost_fen)}  {_signatures(done)}"
     if target is None:
         _print(done)
         output.note(f"receipt {done.receipt.name}  {words}")

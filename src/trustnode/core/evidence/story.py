@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from trustnode.core.access import AccessRequest
 from trustnode.core.contract import Agreement, NegotiationMessage, Offer
 from trustnode.core.document import Document, decode, name_of
 from trustnode.core.evidence.entry import Entry, parse_statement
 from trustnode.core.evidence.quorum import parse_policy
+from trustnode.core.identifier import short_name
 from trustnode.core.identity import fingerprint
 from trustnode.errors import REASONS, TrustnodeError
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from trustnode.core.evidence.bundle import Contents, Line
 
 Documents = Mapping[str, Document]
-S = TypeVar("S", NegotiationMessage, Offer, Agreement)
+S = TypeVar("S", NegotiationMessage, Offer, Agreement, AccessRequest)
 
 
 class Told(NamedTuple):
@@ -87,6 +89,13 @@ def _signs(entry: Entry, documents: Documents) -> str:
     return f"in force: signed by {by} and by the consumer"
 
 
+def _decides(entry: Entry, documents: Documents) -> str:
+    request = _first(entry, documents, AccessRequest)
+    others = [one.agreement for one in request.agreements if one.agreement != entry.object] if request else []
+    with_them = f", joined with {', '.join(map(short_name, others))}" if others else ""
+    return f"{_who(entry)} may read: {entry.decision}{with_them}"
+
+
 def _delivers(entry: Entry, _documents: Documents) -> str:
     amount = f"{entry.amount} {entry.unit}" if entry.amount is not None else "nothing counted"
     return f"{amount} handed over" + (f", receipt {entry.documents[0][:8]}" if entry.documents else "")
@@ -121,7 +130,7 @@ _WORDS: Final[Mapping[str, Callable[[Entry, Documents], str]]] = {
     "contract.suspend": lambda entry, _: f"suspended by {_who(entry)}",
     "contract.resume": lambda entry, _: f"resumed, now {entry.to_state}",
     "access.request": lambda entry, _: f"{_who(entry)} asks for data",
-    "access.decide": lambda entry, _: f"{_who(entry)} may read: {entry.decision}",
+    "access.decide": _decides,
     "access.deny": _denies,
     "delivery.complete": _delivers,
     "delivery.abort": _delivers,
