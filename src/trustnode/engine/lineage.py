@@ -362,6 +362,14 @@ def _refusal(ruled: Ruled) -> TrustnodeError:
     return error("FIELD_NOT_AGREED", f"the column {ruled.title} {_PLACES[ruled.use.kind]}", field=ruled.title)
 
 
+def left_out(ruled: Ruled) -> TrustnodeError:
+    """Why a column with a rule is not found: * means the columns that may be shown."""
+    message = (
+        f"the column {ruled.title} is not part of *, because it {_PLACES[ruled.use.kind]}; name it in the sub-select"
+    )
+    return error("FIELD_NOT_AGREED", message, field=ruled.title)
+
+
 def _unclear(name: str) -> TrustnodeError:
     what = f"the column {name[:128]}" if name else "a column of the query"
     message = f"{what} cannot be followed through the query; columns of this product have rules, write it more simply"

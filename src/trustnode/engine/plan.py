@@ -206,6 +206,9 @@ class Planner:
         known = {*delivered, *self._relations, *own}
         for column in tree.find_all(exp.Column):
             name = column.name[:128]
+            ruled = next((table.rules[name] for table in self._ruled.values() if name in table.rules), None)
+            if ruled is not None:
+                return lineage.left_out(ruled)
             if isinstance(column.this, exp.Identifier) and column.name not in known:
                 near = difflib.get_close_matches(name, delivered, n=1)
                 hint = f"; did you mean {delivered[near[0]]}" if near else ""

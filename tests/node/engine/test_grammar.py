@@ -30,11 +30,11 @@ NODES = (grammar.ALLOWED_NODES, grammar.RESOURCE_NODES, grammar_denied.DENIED_NO
 FUNCTIONS = (grammar.ALLOWED_FUNCTIONS, grammar.RESOURCE_FUNCTIONS, grammar_denied.DENIED_FUNCTIONS)
 
 
-def test_every_node_class_of_sqlglot_is_classified():
+def test_q1l_every_node_class_of_sqlglot_is_classified():
     assert _node_classes() == set().union(*NODES)
 
 
-def test_every_function_of_duckdb_is_classified():
+def test_q1l_every_function_of_duckdb_is_classified():
     assert _functions() == set().union(*FUNCTIONS)
 
 

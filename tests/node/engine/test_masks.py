@@ -122,7 +122,7 @@ def test_a_hash_is_keyed_repeatable_and_text(show):
     assert show(Mask("n", "hash"))[1] == one
 
 
-def test_two_agreements_cannot_join_on_a_hash(make_spec, source):
+def test_q4a_two_agreements_cannot_join_on_a_hash(make_spec, source):
     import msgspec
 
     spec = make_spec(Governed((GovernedTable("m", (), (Mask("t", "hash"),)),)), source=source)
@@ -201,7 +201,7 @@ def test_the_type_in_the_catalogue_is_the_type_that_is_delivered_and_that_client
     assert told == session.answer_schema("SELECT * FROM m", ()) == rows.to_arrow_reader().schema
 
 
-def test_a_filter_on_a_masked_column_sees_the_mask(show):
+def test_q4a_a_filter_on_a_masked_column_sees_the_mask(show):
     assert show(Mask("t", "domain"), sql="SELECT count(*) FROM m WHERE t LIKE 'anna%'")[1] == [0]
 
 

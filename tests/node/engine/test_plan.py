@@ -61,7 +61,7 @@ def test_no_hostile_statement_escapes(session, case):
 
 
 @pytest.mark.parametrize("case", ORDINARY, ids=lambda case: case["name"])
-def test_an_ordinary_query_gives_what_it_gives_on_the_governed_relation_alone(session, reference, case):
+def test_q1i_an_ordinary_query_gives_what_it_gives_on_the_governed_relation_alone(session, reference, case):
     parameters = tuple(case.get("parameters", ()))
     plan, rows = session.run(case["sql"], parameters, "")
     got = rows.fetchall()
@@ -221,7 +221,7 @@ def test_p4_a_plan_that_is_not_the_one_decided_on_does_not_run(session):
     assert caught.value.reason == "STALE_VERSION"
 
 
-def test_a_name_given_by_the_engine_never_shows_the_governed_sub_select(session):
+def test_q1h_a_name_given_by_the_engine_never_shows_the_governed_sub_select(session):
     sql = "SELECT (SELECT max(id) FROM orders), EXISTS (FROM shops), 1 IN (SELECT zip FROM shops) FROM shops LIMIT 1"
     for column in session.plan(sql, ()).columns:
         assert session._token not in column.name
@@ -238,7 +238,7 @@ def test_a_name_given_by_the_engine_never_shows_the_governed_sub_select(session)
         "SELECT chr(-1 - id::int) FROM orders",
     ],
 )
-def test_a_failing_computation_gives_one_sentence_without_values(session, sql):
+def test_q1h_a_failing_computation_gives_one_sentence_without_values(session, sql):
     failure = refusal(session, sql)
     assert failure.reason == "QUERY_INVALID"
     assert failure.message == "the engine cannot compute this query"
@@ -252,7 +252,7 @@ def test_hidden_rows_and_columns_are_not_in_the_process_of_a_small_product(make_
     assert "secret" not in columns
 
 
-def test_the_opened_engine_reads_no_other_file_and_takes_no_setting(make_spec, tmp_path):
+def test_q1b_the_opened_engine_reads_no_other_file_and_takes_no_setting(make_spec, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("a\n1\n")
     session = Session(make_spec(PLAIN, load=False))
@@ -339,10 +339,10 @@ def zeros(request, make_spec, tmp_path_factory):
         "SELECT n // k AS s FROM t UNION SELECT n % k FROM t ORDER BY 1 LIMIT 2",
     ],
 )
-def test_a_hidden_row_cannot_be_made_visible_by_an_error(zeros, sql):
+def test_q1h_q1i_a_hidden_row_cannot_be_made_visible_by_an_error(zeros, sql):
     assert zeros.run(sql, (), "")[1].fetchall()
 
 
-def test_text_that_only_a_hidden_row_holds_is_never_seen(zeros):
+def test_q1i_text_that_only_a_hidden_row_holds_is_never_seen(zeros):
     found = zeros.run("SELECT count(*) AS n, count(t::int) AS m, min(t) AS a, max(t) AS b FROM t", (), "")[1].fetchall()
     assert found == [(45_000, 45_000, "5", "5")]

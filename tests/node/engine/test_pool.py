@@ -207,7 +207,7 @@ async def test_a_deadline_ends_the_query_and_not_the_session(pool, big_spec):
         SLOW_SQL,
     ],
 )
-async def test_a_query_that_needs_too_much_is_ended_and_the_next_one_works(pool, big_spec, sql):
+async def test_q1g_a_query_that_needs_too_much_is_ended_and_the_next_one_works(pool, big_spec, sql):
     limits = RunLimits(load_bytes=0, memory_bytes=96 << 20, engine_seconds=2)
     session = await pool.session(big_spec(limits=limits))
     parameters = ["b" * 10_000, "c" * 10_000] if "?" in sql else []
@@ -226,14 +226,14 @@ async def test_a_query_that_needs_too_much_is_ended_and_the_next_one_works(pool,
     ],
     ids=["aliases that double", "columns that double"],
 )
-async def test_a_query_that_grows_while_it_is_planned_is_ended(pool, big_spec, sql):
+async def test_q1g_a_query_that_grows_while_it_is_planned_is_ended(pool, big_spec, sql):
     session = await pool.session(big_spec(limits=RunLimits(load_bytes=0, plan_seconds=1.0)))
     failure = await refusal(session.plan(sql))
     assert failure.reason in {"QUERY_INVALID", "DEADLINE", "QUERY_TOO_COSTLY"}
     assert (await session.read("SELECT 1 AS a")).rows == 1
 
 
-async def test_a_worker_that_uses_up_its_processor_time_ends(pool, big_spec):
+async def test_q1g_a_worker_that_uses_up_its_processor_time_ends(pool, big_spec):
     session = await pool.session(big_spec(limits=RunLimits(load_bytes=0, cpu_seconds=0, engine_seconds=60)))
     assert (await refusal(session.read(SLOW_SQL))).reason == "QUERY_TOO_COSTLY"
 
@@ -335,7 +335,7 @@ async def test_a_caller_that_goes_away_ends_its_worker(pool, big_spec):
         "SELECT regexp_matches(city, '(') AS x FROM orders",
     ],
 )
-async def test_no_answer_to_the_consumer_holds_anything_of_the_provider(pool, make_spec, directory, sql):
+async def test_q1h_no_answer_to_the_consumer_holds_anything_of_the_provider(pool, make_spec, directory, sql):
     session = await pool.session(make_spec())
     failure = await refusal(session.read(sql))
     shown = f"{failure} {failure.metadata} {failure.next_step}"

@@ -152,7 +152,7 @@ def session(make_spec):
 
 @settings(max_examples=25)
 @given(predicate=PREDICATES, sql=st.sampled_from(ROWS), load=st.booleans())
-def test_a_row_filter_only_takes_rows_away(rows_of, predicate, sql, load):
+def test_q1i_a_row_filter_only_takes_rows_away(rows_of, predicate, sql, load):
     whole, filtered = (Counter(rows_of(sql, COLUMNS, rows, load).fetchall()) for rows in (None, predicate))
     assert filtered <= whole
 
@@ -192,14 +192,14 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @settings(max_examples=200)
 @given(text=TEXTS)
-def test_a_text_means_to_the_engine_what_it_means_to_the_rewriter(session, text):
+def test_q1f_a_text_means_to_the_engine_what_it_means_to_the_rewriter(session, text):
     quoted = text.replace("'", "''")
     assert session.run(f"SELECT '{quoted}' AS a, ? AS b", (text,), "")[1].fetchall() == [(text, text)]
 
 
 @settings(max_examples=200)
 @given(name=st.text(min_size=1, max_size=20))
-def test_a_quoted_name_is_that_name_or_is_refused(session, name):
+def test_q1f_a_quoted_name_is_that_name_or_is_refused(session, name):
     quoted = name.replace('"', '""')
     reason, names = "", [name]
     try:
@@ -212,7 +212,7 @@ def test_a_quoted_name_is_that_name_or_is_refused(session, name):
 
 @settings(max_examples=300)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=12))
-def test_whatever_is_typed_gives_visible_rows_or_a_closed_reason(session, words):
+def test_q1f_whatever_is_typed_gives_visible_rows_or_a_closed_reason(session, words):
     try:
         shown = repr(session.run("SELECT " + " ".join(words), (), "")[1].limit(50).fetchall())
     except (TrustnodeError, duckdb.Error) as refused:
