@@ -6,12 +6,11 @@ better than the truth: what has left is promised, whatever the contract says. Le
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from trustnode.core.policy import decompile, grammar, level, trace, uses
+from trustnode.core.policy import chinese, decompile, grammar, level, trace, uses
 from trustnode.core.policy.odrl import Policy
-from trustnode.core.policy.purposes import PURPOSES
 from trustnode.core.policy.terms import KEPT, UNKEPT, Kept, Terms
 
 
@@ -81,14 +80,13 @@ def policy_lines(policy: Policy, level_word: str = "") -> tuple[Line, ...]:
 def _terms_lines(terms: Terms) -> Iterator[Line]:
     for key in terms.said():
         if key in UNKEPT:
-            yield Line(key, _plain(terms, key), _plain(terms, key), None, UNKEPT[key], "本节点无法执行")
+            yield Line(key, _plain(terms, key), "有约定", None, UNKEPT[key], "本节点无法执行")
         elif key == "duties":
             yield from (_duty_line(text) for text in terms.duties)
         elif key in ("keep", "onward", "derived"):
             yield _later_line(terms, key)
         elif key not in _MERGED:
-            words, zh = _WORDS.get(key, lambda terms, key=key: (_plain(terms, key), _plain(terms, key)))(terms)
-            yield Line(key, words, zh, KEPT[key], *_HOW[key])
+            yield Line(key, *_WORDS[key](terms), KEPT[key], *_HOW[key])
 
 
 def _plain(terms: Terms, key: str) -> str:
@@ -99,24 +97,33 @@ def _plain(terms: Terms, key: str) -> str:
 
 
 def _purposes(terms: Terms) -> tuple[str, str]:
-    names = ["any"] if terms.purposes == "any" else list(terms.purposes)
+    names = [terms.purposes] if isinstance(terms.purposes, str) else list(terms.purposes)
     never = "; never " + ", ".join(terms.not_for) if terms.not_for else ""
-    never_zh = "; 不得用于" + "、".join(_zh(word) for word in terms.not_for) if terms.not_for else ""
-    return ", ".join(names) + never, "、".join(_zh(word) for word in names) + never_zh
+    never_zh = "; 不得用于" + "、".join(map(chinese.purpose, terms.not_for)) if terms.not_for else ""
+    return ", ".join(names) + never, "、".join(map(chinese.purpose, names)) + never_zh
 
 
-def _zh(word: str) -> str:
-    return PURPOSES[word].zh if word in PURPOSES else {"any": "任何用途"}.get(word, word)
+def _listed(key: str, zh: Callable[[str], str]) -> Callable[[Terms], tuple[str, str]]:
+    """A word that stands alone, or a list, as it is written and in Chinese."""
+
+    def words(terms: Terms) -> tuple[str, str]:
+        value = getattr(terms, key)
+        said = (value,) if isinstance(value, str) else value
+        return ", ".join(said), "、".join(chinese.WORDS.get(text) or zh(text) for text in said)
+
+    return words
 
 
-def _who(terms: Terms) -> tuple[str, str]:
-    said = _plain(terms, "who")
-    return said, "任何参与方" if said == "anyone" else said
+def _columns(terms: Terms) -> tuple[str, str]:
+    if isinstance(terms.columns, str):
+        return terms.columns, chinese.WORDS[terms.columns]
+    return ", ".join(terms.columns), f"字段 {'、'.join(terms.columns)}"
 
 
 def _masks(terms: Terms) -> tuple[str, str]:
-    said = ", ".join(f"{column}: {mask}" for column, mask in sorted(terms.masks.items()))
-    return said, said
+    said = sorted(terms.masks.items())
+    english = ", ".join(f"{column}: {mask}" for column, mask in said)
+    return english, "、".join(f"{column} {chinese.mask(mask)}" for column, mask in said)
 
 
 def _uses(terms: Terms) -> tuple[str, str]:
@@ -127,7 +134,8 @@ def _uses(terms: Terms) -> tuple[str, str]:
 def _result(terms: Terms) -> tuple[str, str]:
     measures, keys = ", ".join(terms.measures), ", ".join(terms.group_by)
     words = f"aggregates only: {measures}" + (f" by {keys}" if keys else "") + f"; groups of {terms.min_group} or more"
-    zh = f"仅输出统计: {measures}" + (f", 按 {keys} 分组" if keys else "") + f", 每组不少于 {terms.min_group}"
+    shown = "、".join(map(chinese.measure, terms.measures))
+    zh = f"仅输出统计: {shown}" + (f", 按 {keys} 分组" if keys else "") + f", 每组不少于 {terms.min_group}"
     return words, zh
 
 
@@ -141,9 +149,14 @@ def _trace(terms: Terms) -> tuple[str, str]:
     return words, zh
 
 
-_WORDS: Final = {
+_WORDS: Final[Mapping[str, Callable[[Terms], tuple[str, str]]]] = {
     "purposes": _purposes,
-    "who": _who,
+    "who": _listed("who", chinese.who),
+    "places": _listed("places", chinese.place),
+    "period": _listed("period", chinese.period),
+    "rows": _listed("rows", chinese.rows),
+    "columns": _columns,
+    "limits": _listed("limits", chinese.limit),
     "masks": _masks,
     "uses": _uses,
     "result": _result,
@@ -160,16 +173,8 @@ _LATER: Final[Mapping[str, tuple[str, str]]] = {
     "onward": ("a copy is out of our sight", "副本离开后不可见"),
     "derived": ("what is made of a copy is out of our sight", "衍生数据不可见"),
 }
-_ZH: Final[Mapping[str, str]] = {
-    "no copy": "不得留存",
-    "unlimited": "不限期",
-    "forbidden": "禁止转让",
-    "results": "仅可转让结果",
-    "with these terms": "附同样条款方可转让",
-    "allowed": "允许转让",
-    "same terms": "适用同样条款",
-    "free": "不受限制",
-}
+_DERIVED: Final = {"free": "衍生数据不受限制"}
+"""A price may be free, too, and is another word in Chinese."""
 
 
 def _later_line(terms: Terms, key: str) -> Line:
@@ -177,30 +182,30 @@ def _later_line(terms: Terms, key: str) -> Line:
     value = str(getattr(terms, key))
     kept = grammar.keep_kept(value) if key == "keep" else KEPT[key]
     how = _KEEP[kept] if key == "keep" else _LATER[key]
-    return Line(key, value, _ZH.get(value, value), kept, *how)
+    zh = chinese.keep(value) if key == "keep" else _DERIVED.get(value) or chinese.WORDS[value]
+    return Line(key, value, zh, kept, *how)
 
 
-_DUTY_HOW: Final[Mapping[str, tuple[str, str, str]]] = {
-    "attribute": ("注明来源", "stands in the contract only", "仅合约约定"),
-    "pay": ("按期付款", "by statement; overdue stops the contract", "凭对账单, 逾期中止合约"),
-    "report": ("定期报告使用情况", "report due; overdue stops the contract", "须按期报告, 逾期中止合约"),
-    "leak": ("报告泄露", "nobody sees a leak that is not reported", "未报告的泄露无从得知"),
+_DUTY_HOW: Final[Mapping[str, tuple[str, str]]] = {
+    "attribute": ("stands in the contract only", "仅合约约定"),
+    "pay": ("by statement; overdue stops the contract", "凭对账单, 逾期中止合约"),
+    "report": ("report due; overdue stops the contract", "须按期报告, 逾期中止合约"),
+    "leak": ("nobody sees a leak that is not reported", "未报告的泄露无从得知"),
 }
 
 
 def _duty_line(text: str) -> Line:
     owed = grammar.parse_duty(text)
-    zh, how, how_zh = _DUTY_HOW[owed.kind]
-    return Line("duties", text, f"{zh} {owed.within}".strip(), grammar.DUTY_KEPT[owed.kind], how, how_zh)
+    return Line("duties", text, chinese.duty(text), grammar.DUTY_KEPT[owed.kind], *_DUTY_HOW[owed.kind])
 
 
 def _price_line(price: str) -> Line:
     cost = grammar.parse_price(price)
     if not cost.amount:
-        return Line("price", price, "免费", "enforced", "nothing is charged", "不收费")
+        return Line("price", price, chinese.price(price), "enforced", "nothing is charged", "不收费")
     if cost.per == "once":
-        return Line("price", price, price, "enforced", "paid before the first read", "先付款后使用")
-    return Line("price", price, price, "proven", "by receipts and statement", "凭回执与对账单")
+        return Line("price", price, chinese.price(price), "enforced", "paid before the first read", "先付款后使用")
+    return Line("price", price, chinese.price(price), "proven", "by receipts and statement", "凭回执与对账单")
 
 
 def _added(level_word: str) -> Iterator[Line]:
