@@ -6,7 +6,7 @@ Decides: which offers are shown in which form. Leaves to others: what terms mean
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,9 +74,15 @@ def check(subject: str, names: tuple[str, ...]) -> None:
 @policy.command()
 @subject
 @offer_option
-def explain(subject: str, names: tuple[str, ...]) -> None:
+@click.option("--against", metavar="FILE|PRODUCT[#OFFER]", help="Show what differs from this offer, too.")
+def explain(subject: str, names: tuple[str, ...], against: str | None) -> None:
     """Say each line in words, and how it is kept."""
-    _show(subject, names, "words")
+    found = list(offers(subject, names))
+    items, lines = _in_form(found, "words")
+    if against:
+        differing, shown = _differences(_named(against), found)
+        items, lines = [*items, *differing], [*lines, "", *shown]
+    output.show_list(items, lines)
 
 
 @policy.command()
@@ -85,7 +91,21 @@ def explain(subject: str, names: tuple[str, ...]) -> None:
 @click.option("--as", "form", type=click.Choice(terms_view.FORMS), default="words", help="Form to show.")
 def show(subject: str, names: tuple[str, ...], form: str) -> None:
     """Show the terms as words, terms, ODRL or SQL."""
-    _show(subject, names, form)
+    output.show_list(*_in_form(offers(subject, names), form))
+
+
+@policy.command()
+@click.argument("first", metavar="FILE|PRODUCT[#OFFER]")
+@click.argument("second", metavar="FILE|PRODUCT[#OFFER]")
+def diff(first: str, second: str) -> None:
+    """Say in words what differs between two offers, and which lets through more."""
+    output.show_list(*_differences(_named(first), _named(second)))
+
+
+def _named(text: str) -> list[Shown]:
+    """The offers of ``FILE``, or the one of ``FILE#OFFER``."""
+    subject, _, name = text.partition("#")
+    return list(offers(subject, (name,) if name else ()))
 
 
 @policy.command()
@@ -110,11 +130,26 @@ def words(kind: str | None) -> None:
     output.show_list(data, lines)
 
 
-def _show(subject: str, names: tuple[str, ...], form: str) -> None:
+def _in_form(found: Iterable[Shown], form: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Offers in one form: data for programs, lines for people."""
     items: list[dict[str, Any]] = []
     lines: list[str] = []
-    for one in offers(subject, names):
+    for one in found:
         data, text = terms_view.as_form(form, one.offer, one.level, one.table.columns, one.table.name)
         items.append({"offer": one.offer.name, "form": form, **data})
         lines += [*([""] if lines else []), f"offer {one.offer.name}", *text] if form != "odrl" else text
-    output.show_list(items, lines)
+    return items, lines
+
+
+def _differences(first: Sequence[Shown], second: Sequence[Shown]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What differs between offers: data for programs, lines for people."""
+    from trustnode.cli import policy_diff
+
+    items: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for name, one, two in policy_diff.pairs(first, second):
+        found = policy_diff.changes(one.offer, two.offer)
+        items.append({"offer": name, "form": "difference", **policy_diff.data(found)})
+        lines += [*([""] if lines else []), f"offer {name}: {policy_diff.verdict_words(found)}"]
+        lines += policy_diff.table(found)
+    return items, lines

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from trustnode.cli import acts, exit_status, output, source
+from trustnode.cli import acts, exit_status, output, policy_diff, source
 from trustnode.core.catalog import Listing, Registration, end_of_notice
 from trustnode.core.contract import Offer, Price
 from trustnode.core.document import Statement
@@ -161,6 +161,7 @@ def _offer_differences(before: dict[str, tuple[str, Offer]], offers: Sequence[Of
             lines.append(f"offer {offer.name}   new: {offer.price}")
         elif not _stands(offer, old):
             lines.append(f"offer {offer.name}   {_price_change(old.price, offer.price)}{_terms_change(old, offer)}")
+            lines += policy_diff.table([one for one in policy_diff.changes(old, offer) if one.key != "price"])
     gone = [name for name in before if name not in {offer.name for offer in offers}]
     return [*lines, *(f"offer {name}   no longer offered" for name in gone)]
 
@@ -177,9 +178,7 @@ def _terms_change(old: Offer, new: Offer) -> str:
 
     if old.terms == new.terms:
         return f"terms unchanged (digest {odrl.digest(new.policy)[:4]}...)"
-    one, other = msgspec.json.decode(old.terms), msgspec.json.decode(new.terms)
-    changed = sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
-    return f"terms changed: {', '.join(changed)}"
+    return f"terms {policy_diff.verdict_words(policy_diff.changes(old, new))}"
 
 
 # --- doing it ---------------------------------------------------------------------------------------------------------

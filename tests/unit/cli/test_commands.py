@@ -836,6 +836,16 @@ def test_a_change_of_price_is_shown_and_asked_for(run, node, flights):
     assert statement(changed[0][1])["previous"]
 
 
+def test_changed_terms_are_told_in_words_before_they_are_published(run, node, flights):
+    Venue(node)
+    run("publish", str(flights), operator=True)
+    flights.write_text(FLIGHTS.replace("200 reads", "300 reads"), encoding="utf-8")
+    asked = run("publish", str(flights), operator=True)
+
+    assert "terms weaker: more is let through than before" in asked.stderr
+    assert "limits     200 reads per day            ->  300 reads per day            weaker" in asked.stderr
+
+
 def test_a_changed_product_becomes_its_next_version(run, node, flights):
     Venue(node)
     run("publish", str(flights), operator=True)

@@ -187,3 +187,52 @@ def test_every_word_of_policies_is_listed_with_its_standing(run, kind, language)
     assert len(json.loads(run("policy", "words", kind, "--json").stdout)["items"]) == len(
         dictionary.lines(kind.capitalize())
     )
+
+
+# --- differences
+
+
+@pytest.fixture
+def both(loans, tmp_path):
+    """The file, and one whose offer for scoring has other places and another price."""
+    old = loans("")
+    new = tmp_path / "changed.toml"
+    new.write_text(LOANS.replace('places = ["33"]', 'places = ["3300"]').replace("5 CNY", "6 CNY"), encoding="utf-8")
+    return str(old), str(new)
+
+
+def test_a_difference_is_told_in_words_with_its_direction(run, both):
+    done = run("policy", "diff", *both)
+    assert done.stdout.splitlines() == [
+        "offer scoring: stricter: no more is let through than before",
+        "places     33                           ->  3300                         stricter",
+        "price      5 CNY once                   ->  6 CNY once",
+        "",
+        "offer statistics: both say the same",
+    ]
+    assert "更严" in run("policy", "diff", *both, "--lang", "zh").stdout
+    (scoring, statistics) = json.loads(run("policy", "diff", *both, "--json").stdout)["items"]
+    assert (scoring["verdict"], statistics["verdict"]) == ("stricter", "same")
+    assert [change["key"] for change in scoring["changes"]] == ["places", "price"]
+
+
+def test_two_offers_of_one_file_are_compared_by_name(run, both):
+    done = run("policy", "diff", f"{both[0]}#scoring", f"{both[0]}#statistics")
+    assert done.stdout.startswith("offer scoring -> statistics: other: neither contains the other\n")
+
+
+def test_offers_without_a_common_name_are_refused(run, both):
+    done = run("policy", "diff", both[0], f"{both[1]}#statistics")
+    assert done.exit_code == 0
+    assert run("policy", "diff", both[0], f"{both[1]}#nothing").exit_code == 4
+
+
+def test_an_explanation_shows_what_differs_from_another_offer_too(run, both):
+    shown = run("policy", "explain", both[1], "--offer", "scoring", "--against", f"{both[0]}#scoring").stdout
+    assert shown.startswith("offer scoring\n")
+    assert "places     33                           ->  3300                         stricter" in shown
+    as_json = run(
+        "policy", "explain", both[1], "--offer", "scoring", "--against", f"{both[0]}#scoring", "--json"
+    ).stdout
+    items = json.loads(as_json)["items"]
+    assert [item["form"] for item in items] == ["words", "difference"]

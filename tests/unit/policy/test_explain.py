@@ -3,7 +3,7 @@ import re
 import pytest
 from unit.policy.samples import NOISE, OFFERS, compiled_offer
 
-from trustnode.core.policy import explain, grammar
+from trustnode.core.policy import explain, grammar, masks
 from trustnode.core.policy.level import LEVELS
 from trustnode.core.policy.purposes import PURPOSES
 from trustnode.core.policy.terms import KEPT, KEYS, UNKEPT, Terms, decode
@@ -61,7 +61,9 @@ def test_a_policy_is_explained_by_the_lines_of_its_terms(name):
 
 def test_aggregates_are_one_line():
     line = first(shown("statistics"), "result")
-    assert line.words == "aggregates only: count, sum status, avg bmi by age, male; groups of 20 or more"
+    assert (
+        line.words == "aggregates only: count, sum status, avg bmi by age, male; groups of 20 or more, told apart by id"
+    )
 
 
 def test_a_term_without_an_enforcer_has_no_class():
@@ -96,8 +98,9 @@ SAID = {
     "period": ["2026-12-01 to 2027-11-30", *LENGTHS],
     "rows": ["state = 'NJ'"],
     "columns": [["state"]],
-    "masks": [{"state": text} for text in ("null", "constant ***", "hash", "last 1", "domain")]
-    + [{"annual_income": "bucket 5"}, {"annual_income": "round -2"}, {"issued": "year"}, {"issued": "month"}],
+    "masks": [{"state": text} for text in ("null", "constant ***", "hash", "hash 16", "token", "first 3", "last 1",
+                                       "domain", "only NJ, NY", "redact [0-9]{4,}", "network")]
+    + [{"annual_income": "bucket 5"}, {"annual_income": "round -2"}, {"issued": "year"}, {"issued": "month"}, {"issued": "quarter"}],
     "limits": [["3 reads at once"]]
     + [[f"7 {unit} {window}"] for unit in ("reads", "rows", "bytes") for window in
        ("in all", *(f"per {name}" for name in WINDOWS.values()))],
@@ -116,7 +119,7 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 
 def test_no_key_is_without_its_words():
     assert SAID.keys() | set(OF_RESULTS) | OTHERS == set(KEYS)
-    assert {mask.split(" ")[0] for said in SAID["masks"] for mask in said.values()} == set(grammar.MASKS)
+    assert {mask.split(" ")[0] for said in SAID["masks"] for mask in said.values()} == set(masks.MASKS)
 
 
 @pytest.mark.parametrize("key", SAID)
@@ -130,7 +133,7 @@ def test_every_word_of_a_key_is_said_in_english_and_in_chinese(key):
 
 def test_results_are_said_in_both_languages():
     line = first(shown("statistics", measures=["count", "sum status", "avg bmi", "stddev bmi"]), "result")
-    assert line.zh == "仅输出统计: 计数、status 合计、bmi 均值、bmi 标准差, 按 age, male 分组, 每组不少于 20"
+    assert line.zh == "仅输出统计: 计数、status 合计、bmi 均值、bmi 标准差, 按 age, male 分组, 每组不少于 20 个 id"
 
 
 @pytest.mark.parametrize(

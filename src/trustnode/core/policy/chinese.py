@@ -11,7 +11,7 @@ from typing import Final
 
 from trustnode import vocabulary
 from trustnode.core.policy import duration, grammar
-from trustnode.core.policy.governed import Mask, Measure
+from trustnode.core.policy.governed import Measure
 from trustnode.core.policy.purposes import PURPOSES
 from trustnode.core.policy.words import ASSURANCE
 
@@ -82,20 +82,27 @@ def rows(text: str) -> str:
 _MASKS: Final[Mapping[str, str]] = {
     "null": "置空",
     "constant": "替换为 {}",
-    "hash": "带密钥散列",
+    "hash": "带密钥散列 {}",
+    "token": "代号",
     "bucket": "按 {} 分段",
     "round": "舍入至 {} 位",
     "year": "仅年份",
+    "quarter": "仅季度",
     "month": "仅年月",
+    "first": "仅前 {} 位",
     "last": "仅末 {} 位",
     "domain": "仅域名",
+    "only": "仅显示 {}",
+    "redact": "遮盖 {}",
+    "network": "仅网段",
 }
+"""Of each mask of ``masks.MASKS``; ``{}`` is its parameter."""
 
 
 def mask(text: str) -> str:
     """``bucket 10000`` -> ``按 10000 分段``."""
-    shown = Mask("", *text.split(" ", 1))
-    return _MASKS.get(shown.method, "{}").format(shown.parameter or shown.method)
+    method, _, parameter = text.partition(" ")
+    return _MASKS[method].replace("{}", parameter).strip()
 
 
 def measure(text: str) -> str:

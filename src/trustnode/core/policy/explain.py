@@ -56,6 +56,11 @@ _MERGED: Final[Mapping[str, str]] = {
 """Keys that are shown in the line of another."""
 
 
+def merged_into(key: str) -> tuple[str, ...]:
+    """The keys that are shown in the line of this one."""
+    return tuple(other for other, shown in _MERGED.items() if shown == key)
+
+
 def lines(terms: Terms, price: str, level_word: str = "") -> tuple[Line, ...]:
     """Explain readable terms.
 
@@ -133,9 +138,14 @@ def _uses(terms: Terms) -> tuple[str, str]:
 
 def _result(terms: Terms) -> tuple[str, str]:
     measures, keys = ", ".join(terms.measures), ", ".join(terms.group_by)
-    words = f"aggregates only: {measures}" + (f" by {keys}" if keys else "") + f"; groups of {terms.min_group} or more"
+    by = f" by {keys}" if keys else ""
+    words = f"aggregates only: {measures}{by}; groups of {terms.min_group} or more, told apart by {terms.person}"
     shown = "、".join(map(chinese.measure, terms.measures))
-    zh = f"仅输出统计: {shown}" + (f", 按 {keys} 分组" if keys else "") + f", 每组不少于 {terms.min_group}"
+    zh = (
+        f"仅输出统计: {shown}"
+        + (f", 按 {keys} 分组" if keys else "")
+        + f", 每组不少于 {terms.min_group} 个 {terms.person}"
+    )
     return words, zh
 
 

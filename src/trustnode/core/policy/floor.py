@@ -13,7 +13,7 @@ from typing import Final, Literal, NoReturn
 from trustnode.core.policy import conditions, duration, grammar, rows, subsume, trace, uses
 from trustnode.core.policy.odrl import Constraint
 from trustnode.core.policy.purposes import PURPOSES, covered
-from trustnode.core.policy.terms import Terms
+from trustnode.core.policy.terms import KEYS, Terms
 from trustnode.errors import error
 
 
@@ -27,9 +27,14 @@ def check(offer: Terms, floor: Terms) -> None:
     Raises:
         POLICY_WEAKER: names the line.
     """
-    for key in floor.said():
-        if not _AT_LEAST[key](offer, floor):
+    for key in KEYS:
+        if not is_within(key, offer, floor):
             _weaker(key, offer, floor)
+
+
+def is_within(key: str, offer: Terms, floor: Terms) -> bool:
+    """Whether an offer is at least as strict in one key; what the floor does not say binds nothing."""
+    return key not in floor.said() or _AT_LEAST[key](offer, floor)
 
 
 def _weaker(key: str, offer: Terms, floor: Terms) -> NoReturn:
@@ -89,10 +94,12 @@ def _rows(offer: Terms, floor: Terms) -> bool:
 
 
 def _columns(offer: Terms, floor: Terms) -> bool:
-    """No column in clear, grouped by or measured, that the floor does not deliver in clear."""
+    """No column in clear, grouped by or measured, that the floor has not in clear; none masked that it has not."""
     if floor.columns == "all":
         return True
-    return offer.columns != "all" and _in_clear(offer) <= set(floor.columns)
+    masked = {column for column, mask in offer.masks.items() if mask != "null"}
+    is_known = masked <= {*floor.columns, *floor.masks}
+    return offer.columns != "all" and is_known and _in_clear(offer) <= set(floor.columns)
 
 
 def _in_clear(terms: Terms) -> set[str]:
