@@ -14,6 +14,7 @@ import click
 
 from trustnode.cli import asking, output
 from trustnode.cli.lazy import Command
+from trustnode.core.identifier import short_name
 from trustnode.errors import error
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _lines(found: Traced) -> Iterator[str]:
     rows = [
         (
             _who(one),
-            one.copy.agreement,
+            short_name(one.copy.agreement),
             str(one.suspect.seen),
             str(one.suspect.agreeing),
             f"{one.suspect.chance:.0e}",

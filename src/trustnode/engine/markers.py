@@ -3,9 +3,9 @@
 Decides: the values of each marker row of an agreement, and between which rows it stands (privacy 4.2). Leaves to
 others: how many there may be (the terms), the secret they follow from (``core.tracing``), finding them (``leak``).
 
-Each value of a marker row is one that the column has: the columns that the row filter reads come from one row of the
-source, the others each from another. Its key is new and written like the others: from a gap between them, or, where
-there is none, beyond the last. It follows the row with the next smaller key, as it would in a source sorted by it.
+A marker row is a row of the source in which some values, one at least, are those of another row; the columns that the
+row filter reads stay together. Its key is new and written like the others: from a gap between them, or, where there is
+none, beyond the last. It follows the row with the next smaller key, as it would in a source sorted by it.
 
 The same seed and the same rows of the source give the same marker rows, so that nothing needs to be kept.
 """
@@ -140,15 +140,25 @@ def _keep_donors(connection: duckdb.DuckDBPyConnection, donors: str, rows: Rows)
 
 
 def _values(rows: Rows, number: int, new: object, donors: int, table: str) -> Iterator[str]:
-    together = filter_columns(rows.table.rows) if rows.table.rows else set()
+    changed = _changed(rows, number)
     for column in rows.needed:
         name, kind = quoted_name(column), sql_type(rows.columns[column].type)
         if column == rows.mark.key:
             value = f"CAST({quoted_text(str(new))} AS {kind})"
         else:
-            donor = 1 + rows.number("row", number, "" if column in together else column, below=donors)
+            donor = 1 + rows.number("row", number, column in changed, below=donors)
             value = f"CAST((SELECT {name} FROM {table} WHERE n = {donor}) AS {kind})"
         yield f"{value} AS {name}"
+
+
+def _changed(rows: Rows, number: int) -> set[str]:
+    """Columns that a marker row has of another row: one at least, and of the others one in three."""
+    together = filter_columns(rows.table.rows) if rows.table.rows else set()
+    free = [column for column in rows.needed if column not in together and column != rows.mark.key]
+    if not free:
+        return set()
+    first = free[rows.number("first", number, below=len(free))]
+    return {first, *(column for column in free if not rows.number("changed", number, column, below=3))}
 
 
 # --- keys that are new

@@ -132,6 +132,7 @@ _WORDS: Final[Mapping[str, Callable[[Entry, Documents], str]]] = {
     "access.request": lambda entry, _: f"{_who(entry)} asks for data",
     "access.decide": _decides,
     "access.deny": _denies,
+    "delivery.prepare": lambda entry, _: f"committed to the mark of this copy: {(entry.mark_commitment or '')[:16]}...",
     "delivery.complete": _delivers,
     "delivery.abort": _delivers,
     "clearing.meter": _meters,
