@@ -112,8 +112,8 @@ class Original:
         mark = copies.table.mark
         if mark is None:
             raise error("NOT_FOUND", "these copies carry no mark")
-        self._mask(copies.hash_key, _HERE)
-        key = relation.row_key(copies.table, mark, self._columns, _HERE)
+        schema = self._own_schema(copies.hash_key)
+        key = relation.row_key(copies.table, mark, self._columns, schema)
         with reading.readable():
             self._keep_marked(mark, key, copies.key)
             rows = self._keep_suspect(mark, _key_type(copies.table, mark, self._columns))
@@ -124,9 +124,7 @@ class Original:
         table, mark = copy.table, copy.table.mark
         if mark is None or not mark.marker_rows:
             return 0
-        schema = f"copy{next(self._numbers)}"
-        self._db.execute(f'CREATE SCHEMA "{schema}"')
-        self._mask(copy.hash_key, schema)
+        schema = self._own_schema(copy.hash_key)
         self._db.execute(fingerprint.macro_sql(schema, copy.secret))
         place, needed = markers.Place(schema, "markers"), sorted(relation.needed_columns(table, None))
         rows = markers.Rows(self._reader, table, self._columns, needed, copy.secret.seed)
@@ -135,6 +133,13 @@ class Original:
                 return 0
             select = relation.governed_select(table, self._columns, schema=schema, place=place.name, units={})
             return self._held(mark, select.sql("duckdb", identify=True))
+
+    def _own_schema(self, hash_key: bytes) -> str:
+        """A schema with the keyed hash of one agreement."""
+        schema = f"copy{next(self._numbers)}"
+        self._db.execute(f'CREATE SCHEMA "{schema}"')
+        self._db.execute(masking.hash_macro(schema, hash_key))
+        return schema
 
     def _held(self, mark: Mark, made: str) -> int:
         """Rows of a query that the suspect file has, by their key and all other columns that they share but one."""
@@ -153,11 +158,6 @@ class Original:
             f"ON {key} AND {alike} >= {len(same) - (len(same) > 1)}"
         ).fetchone() or (0,)
         return int(number)
-
-    def _mask(self, hash_key: bytes, schema: str) -> None:
-        prefix = quoted_text(hash_key.hex())
-        body = f"sha256({prefix} || sha256({prefix} || v))"
-        self._db.execute(f'CREATE OR REPLACE MACRO "{schema}"."{masking.HASH_MACRO}"(v) AS {body}')
 
     def _keep_marked(self, mark: Mark, key: exp.Expr, secret: bytes) -> None:
         """Rows of the source that are marked, by the key that a copy shows; one that names several names none."""

@@ -18,7 +18,7 @@ from sqlglot import exp
 from trustnode.core.policy.governed import Mask
 from trustnode.core.policy.masks import OTHER, listed, masked_type
 from trustnode.core.policy.schema import NUMBERS, Column, Family
-from trustnode.engine.source import sql_type
+from trustnode.engine.source import quoted_text, sql_type
 from trustnode.errors import TrustnodeError, error
 
 HASH_MACRO: Final = "keyed_hash"
@@ -83,6 +83,12 @@ _FAMILIES: Final[Mapping[str, frozenset[Family]]] = {
     "only": frozenset({"text", "integer"}),
 }
 """What a shape can be computed of; the terms allow less."""
+
+
+def hash_macro(schema: str, key: bytes) -> str:
+    """The statement that makes the keyed hash of a session: its key stands in no text of a query."""
+    prefix = quoted_text(key.hex())
+    return f'CREATE MACRO "{schema}"."{HASH_MACRO}"(v) AS sha256({prefix} || sha256({prefix} || v))'
 
 
 def unfit(message: str, mask: Mask) -> TrustnodeError:

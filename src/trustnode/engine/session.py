@@ -171,10 +171,7 @@ class Session:
             return
         if len(key) < MIN_HASH_KEY_BYTES:
             raise error("INTERNAL", "a keyed mask needs a key of this agreement")
-        prefix = reading.quoted_text(key.hex())
-        self._connection.execute(
-            f'CREATE MACRO "{schema}"."{masking.HASH_MACRO}"(v) AS sha256({prefix} || sha256({prefix} || v))'
-        )
+        self._connection.execute(masking.hash_macro(schema, key))
 
     def _create_mark(self, part: SessionSpec, schema: str) -> None:
         """The mark of this copy as a macro: its secrets stand in no text of a query."""

@@ -70,6 +70,15 @@ def test_column_and_key_are_in_the_copy(line):
     assert refusal(trace=line).reason == "POLICY_CONFLICT"
 
 
+@pytest.mark.parametrize("mask, names", [("hash", True), ("hash 16", True), ("hash 8", False), ("token", False)])
+def test_a_masked_key_names_rows_where_values_stay_apart(mask, names):
+    masks = {**SCORING["masks"], "emp_title": mask}
+    if names:
+        assert compiled_offer("scoring", trace=LINE, masks=masks)
+    else:
+        assert refusal(trace=LINE, masks=masks).reason == "POLICY_CONFLICT"
+
+
 def test_aggregates_carry_no_mark():
     assert refusal("statistics", trace="mark bmi by 1 key id").reason == "POLICY_CONFLICT"
 

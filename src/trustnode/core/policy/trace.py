@@ -24,8 +24,8 @@ KEY_FAMILIES: Final[frozenset[Family]] = frozenset({"integer", "decimal", "text"
 """What names a row and is written in one way everywhere."""
 NEW_KEY_FAMILIES: Final[frozenset[Family]] = frozenset({"integer", "text"})
 """Keys of which new ones are made that look like the others."""
-KEY_MASKS: Final = frozenset({"hash"})
-"""Masks that still name a row: two values that differ stay different."""
+KEY_HASH_DIGITS: Final = 16
+"""Of a hashed key: so many keep values apart that differ, 64 bits."""
 SHARE: Final = "2 %"
 """Share of the rows that carry a mark, in words."""
 
@@ -129,13 +129,18 @@ def check(
         raise _conflict("marker rows would be counted in groups; leave them out, or uses")
     if mark.column not in clear:
         raise _conflict(f"{mark.column} carries the mark and is delivered as it is, without a mask")
-    if mark.key not in clear and (mark.key not in masks or masks[mark.key].method not in KEY_MASKS):
-        raise _conflict(f"{mark.key} names the rows and is delivered as it is, or masked by hash")
+    if mark.key not in clear and not _names_rows(masks.get(mark.key)):
+        raise _conflict(f"{mark.key} names the rows and is delivered as it is, or masked by hash (16 digits or more)")
     if known[mark.key].family not in KEY_FAMILIES:
         raise _refused(f"{mark.key} is {known[mark.key].type}, which does not name a row")
     if mark.marker_rows and known[mark.key].family not in NEW_KEY_FAMILIES:
         raise _refused(f"{mark.key} is {known[mark.key].type}; no new keys are made of it for marker rows")
     _check_quantum(mark, known[mark.column])
+
+
+def _names_rows(mask: Mask | None) -> bool:
+    """Whether two values that differ stay different behind a mask."""
+    return mask is not None and mask.method == "hash" and int(mask.parameter or 64) >= KEY_HASH_DIGITS
 
 
 def _check_quantum(mark: Mark, column: Column) -> None:
