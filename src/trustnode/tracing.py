@@ -26,7 +26,7 @@ from trustnode.core.identity import Card
 from trustnode.core.peering import PeeringState
 from trustnode.core.policy import compiled
 from trustnode.core.policy.governed import GovernedTable
-from trustnode.core.tracing import Opening
+from trustnode.core.tracing import MarkSecret, Opening
 from trustnode.engine.leak import Copies, Found, Marked, Original, Suspicious
 from trustnode.engine.source import Source, source_of
 from trustnode.errors import error
@@ -37,6 +37,8 @@ from trustnode.store.unit import View
 
 __all__ = ["Copy", "Named", "Suspicious", "Traced", "evidence", "trace"]
 
+_MOST: Final = 100_000
+"""Agreements on one product."""
 _SOMEWHERE: Final = "anywhere"
 """Stands for the area of a venue whose card is gone: only marker rows of terms that depend on it are not found then."""
 
@@ -63,10 +65,21 @@ class Copy(NamedTuple):
 class Named(NamedTuple):
     """What a file says about one recipient."""
 
-    copy: Copy
+    copies: tuple[Copy, ...]
+    """Under each of his agreements; all of them carry one mark."""
     suspect: tracing.Suspect
     marker_rows: int
-    """Of its marker rows, those that the file holds."""
+    """Of his marker rows, those that the file holds."""
+
+    @property
+    def name(self) -> str:
+        """SPIFFE id of the recipient."""
+        return self.suspect.name
+
+    @property
+    def copy(self) -> Copy:
+        """The copy that he had first."""
+        return self.copies[0]
 
 
 class Traced(NamedTuple):
@@ -82,14 +95,18 @@ class Traced(NamedTuple):
     """Bits of a codeword that were seen, at most."""
     recipients: tuple[Named, ...]
     """The most suspicious first."""
-    pairs: tuple[tuple[Copy, Copy, tracing.Pair], ...]
+    pairs: tuple[tracing.Pair, ...]
     """Two who put their copies together."""
 
     @property
     def accused(self) -> tuple[Named, ...]:
         """Those of whom it is as good as certain, alone or as one of a pair."""
-        paired = {copy.agreement for one, other, _ in self.pairs for copy in (one, other)}
-        return tuple(one for one in self.recipients if one.suspect.is_accused or one.copy.agreement in paired)
+        return tuple(one for one in self.recipients if one.suspect.is_accused or one.name in self.paired)
+
+    @property
+    def paired(self) -> frozenset[str]:
+        """Names of those who put their copies together."""
+        return frozenset(name for pair in self.pairs for name in pair.names)
 
 
 def trace(home: Path, product: str, file: Suspicious, *, original: Path | None = None) -> Traced:
@@ -129,7 +146,7 @@ def _kept(original: Path, table: str) -> Source:
 
 def _copies(view: View, product: str, prepared: Prepared, secret: bytes, own: settings.Node) -> Iterable[Copy]:
     table = prepared.registration.tables[0]
-    for state in view.find(AgreementState, product=product):
+    for state in view.find(AgreementState, product=product, order="start", limit=_MOST):
         document = view.document(state.document)
         if document is None or not view.find(AccessState, limit=1, agreement=state.id):
             continue
@@ -140,7 +157,7 @@ def _copies(view: View, product: str, prepared: Prepared, secret: bytes, own: se
         governed = ready.governed(
             table.columns, table=table.name, consumer_id=state.consumer, consumer_area=area
         ).tables[0]
-        opening = tracing.opening(secret, product, state.id)
+        opening = tracing.opening(secret, product, state.consumer, state.id)
         hash_key = tracing.hash_key(secret, state.id)
         yield Copy(state.id, state.consumer, governed, hash_key, opening, *_committed(view, state.id))
 
@@ -178,26 +195,30 @@ def _marked(copy: Copy) -> Marked:
 def _traced(
     product: str, file: Suspicious, copies: Sequence[Copy], counted: Mapping[Copies, Found], held: Mapping[str, int]
 ) -> Traced:
-    known = {copy.agreement: copy for copy in copies}
-    named: list[tracing.Suspect] = []
+    named: list[Named] = []
     pairs: list[tracing.Pair] = []
-    most = 0
+    most, in_all = 0, len({(_group(copy), copy.consumer) for copy in copies})
     for group, found in counted.items():
         bits = tracing.observed(found.votes)
         most = max(most, sum(bit in (0, 1) for bit in bits))
-        openings = [copy.opening for copy in copies if _group(copy) == group]
-        named += tracing.suspects(bits, openings, recipients=len(copies))
-        pairs += tracing.pairs(bits, openings, recipients=len(copies))
-    named.sort(key=lambda one: (one.chance, one.agreement))
-    pairs.sort(key=lambda pair: pair.chance)
+        own = [copy for copy in copies if _group(copy) == group]
+        recipients = [tracing.Recipient(name, secret) for name, secret in _secrets(own).items()]
+        for suspect in tracing.suspects(bits, recipients, in_all=in_all):
+            theirs = tuple(copy for copy in own if copy.consumer == suspect.name)
+            named.append(Named(theirs, suspect, max(held[copy.agreement] for copy in theirs)))
+        pairs += tracing.pairs(bits, recipients, in_all=in_all)
     with file.path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     return Traced(
         product=product, file=file.path.name, sha256=digest, rows=max(found.rows for found in counted.values()),
         known=max(found.known for found in counted.values()), bits=most,
-        recipients=tuple(Named(known[one.agreement], one, held[one.agreement]) for one in named),
-        pairs=tuple((known[pair.agreements[0]], known[pair.agreements[1]], pair) for pair in pairs),
+        recipients=tuple(sorted(named, key=lambda one: (one.suspect.chance, one.name))),
+        pairs=tuple(sorted(pairs, key=lambda pair: pair.chance)),
     )  # fmt: skip
+
+
+def _secrets(copies: Iterable[Copy]) -> dict[str, MarkSecret]:
+    return {copy.consumer: copy.opening.secret for copy in copies}
 
 
 def evidence(found: Traced) -> dict[str, Any]:
@@ -213,18 +234,21 @@ def evidence(found: Traced) -> dict[str, Any]:
 
 
 def _evidence_of(one: Named) -> dict[str, Any]:
-    copy, mark, opened = one.copy, one.copy.table.mark, one.copy.opening
+    mark, secret = one.copy.table.mark, one.copy.opening.secret
     return {
-        "agreement": copy.agreement,
-        "consumer": copy.consumer,
+        "consumer": one.name,
         "bits": {"seen": one.suspect.seen, "agreeing": one.suspect.agreeing},
         "marker_rows": one.marker_rows,
         "mark": {"column": mark.column, "quantum": mark.quantum, "key": mark.key} if mark else {},
-        "commitment": {"value": copy.committed, "log_index": copy.log_index, "is_opened": copy.is_committed},
-        "opening": {
-            "salt": opened.salt.hex(),
-            "key": opened.secret.key.hex(),
-            "codeword": opened.secret.codeword.hex(),
-            "seed": opened.secret.seed.hex(),
-        },
+        "secret": {"key": secret.key.hex(), "codeword": secret.codeword.hex(), "seed": secret.seed.hex()},
+        "commitments": [
+            {
+                "agreement": copy.agreement,
+                "commitment": copy.committed,
+                "log_index": copy.log_index,
+                "salt": copy.opening.salt.hex(),
+                "is_opened": copy.is_committed,
+            }
+            for copy in one.copies
+        ],
     }

@@ -21,13 +21,13 @@ from trustnode.engine.source import Source
 
 ROWS = 1_000_000
 ROUNDS = 5
-RECIPIENTS = 20
+NUMBER = 20
 THREADS = RunLimits().threads
 MOST_MS = 300
 GOAL = f"+{MOST_MS * THREADS} ms"
 SHARES = (0.3, 0.5, 1.0, 5.0)
 """Per cent of the rows of a copy that turn up."""
-OPENINGS = [tracing.opening(b"s" * 32, "venue.example/p", f"C{number}") for number in range(RECIPIENTS)]
+RECIPIENTS = [tracing.recipient(b"s" * 32, "venue.example/p", f"C{number}") for number in range(NUMBER)]
 MARK = Mark("price", "0.01", "id")
 
 
@@ -36,7 +36,7 @@ def _session(source: Source, mark: Mark | None) -> Session:
     return Session(
         SessionSpec(
             agreement="C3", policy_digest="", data_version="", source=source, governed=Governed((table,)),
-            mark=OPENINGS[3].secret, limits=RunLimits(load_bytes=0),
+            mark=RECIPIENTS[3].secret, limits=RunLimits(load_bytes=0),
         )
     )  # fmt: skip
 
@@ -87,13 +87,13 @@ def _traced(folder: Path, source: Source, copy: Any) -> Result:
             db.execute(f"COPY (FROM copy_ USING SAMPLE {share}% (bernoulli, 7)) TO '{sample}'")
         started = time.perf_counter()
         with Original(source, "t", Suspicious(sample, "", "")) as rows:
-            bits = tracing.observed(rows.count(Copies(_TABLE, OPENINGS[0].secret.key, b"")).votes)
+            bits = tracing.observed(rows.count(Copies(_TABLE, RECIPIENTS[0].secret.key, b"")).votes)
         seconds = max(seconds, time.perf_counter() - started)
-        suspects = tracing.suspects(bits, OPENINGS)
-        accused = [one.agreement for one in suspects if one.is_accused]
+        suspects = tracing.suspects(bits, RECIPIENTS)
+        accused = [one.name for one in suspects if one.is_accused]
         notes.append(f"{share} %: {suspects[0].seen} bits, {suspects[0].chance:.0e}")
         named += [share] if accused == ["C3"] else []
-    note = f"{'; '.join(notes)}; of {RECIPIENTS} recipients"
+    note = f"{'; '.join(notes)}; of {NUMBER} recipients"
     return Result("trace", min(named), "%", "slowest, s", seconds, 0.0, "<= 1 %", min(named) <= 1, note)
 
 

@@ -74,7 +74,8 @@ async def test_the_first_delivery_of_a_marked_copy_commits_to_its_mark_once(worl
     chain = await world.entries(DATA, "agreement", agreement.id)
     (entry,) = [entry for entry in chain if entry.type == "delivery.prepare"]
     assert chain.index(entry) < [entry.type for entry in chain].index("access.decide")
-    assert entry.mark_commitment == world[DATA].venue.mark(f"{DATA}/prices", agreement.id).commitment
+    mark = world[DATA].venue.mark(f"{DATA}/prices", f"spiffe://{HOME}/participant/acme", agreement.id)
+    assert entry.mark_commitment == mark.commitment
 
 
 async def test_both_bought_different_copies_of_the_same_rows(sold):
@@ -94,13 +95,21 @@ async def test_q4b_the_one_who_leaked_a_sample_is_named_from_the_running_node(ca
     assert [one["marker_rows_delivered"] for one in found["recipients"]] == [4, 4]
     evidence = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     (named,) = evidence["accused"]
-    assert named["agreement"] == sold[name][0].id
-    assert named["commitment"]["is_opened"]
-    opened = {part: bytes.fromhex(value) for part, value in named["opening"].items()}
-    secret = MarkSecret(opened["key"], opened["codeword"], opened["seed"])
-    chain = await world.entries(DATA, "agreement", named["agreement"])
-    logged = next(entry.mark_commitment for entry in chain if entry.mark_commitment)
-    assert Opening(agreement=named["agreement"], salt=opened["salt"], secret=secret).commitment == logged
+    (committed,) = named["commitments"]
+    assert committed["agreement"] == sold[name][0].id
+    assert committed["is_opened"]
+    secret = MarkSecret(*(bytes.fromhex(named["secret"][part]) for part in ("key", "codeword", "seed")))
+    opened = Opening(agreement=committed["agreement"], salt=bytes.fromhex(committed["salt"]), secret=secret)
+    chain = await world.entries(DATA, "agreement", committed["agreement"])
+    assert opened.commitment == next(entry.mark_commitment for entry in chain if entry.mark_commitment)
+
+
+async def test_q4b_a_second_agreement_brings_the_same_copy_and_nothing_to_compare(world, sold):
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/prices", "open")
+    again = await agreement.sql("select * from t").to_arrow()
+    await world.clients["acme"].acks.flush(agreement.id)
+    assert agreement.id != sold["acme"][0].id
+    assert again.sort_by("id").equals(sold["acme"][2].sort_by("id"))
 
 
 async def test_q4b_two_who_put_their_copies_together_are_both_named(capsys, world, leaked):

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustnode.core import tracing
-from trustnode.core.tracing import BITS, Votes, chance, observed, opening, pairs, suspects
+from trustnode.core.tracing import BITS, Votes, chance, observed, opening, pairs, recipient, suspects
 
-OPENINGS = [opening(b"h" * 32, "gz.example/p", f"C{number}") for number in range(20)]
+RECIPIENTS = [recipient(b"h" * 32, "gz.example/p", f"C{number}") for number in range(20)]
 
 
 def votes_of(secret, number=10):
@@ -34,62 +34,69 @@ def test_a_chance_is_exact(bits, data):
 
 
 def test_a_whole_copy_names_its_recipient_and_nobody_else():
-    found = suspects(observed(votes_of(OPENINGS[3].secret)), OPENINGS)
-    assert found[0].agreement == "C3"
+    found = suspects(observed(votes_of(RECIPIENTS[3].secret)), RECIPIENTS)
+    assert found[0].name == "C3"
     assert found[0].agreeing == found[0].seen == 64
-    assert [one.agreement for one in found if one.is_accused] == ["C3"]
+    assert [one.name for one in found if one.is_accused] == ["C3"]
 
 
 def test_few_bits_are_not_enough_however_well_they_agree():
-    votes = [vote if bit < 30 else Votes(0, 0) for bit, vote in enumerate(votes_of(OPENINGS[3].secret, 1))]
-    found = suspects(observed(votes), OPENINGS)
-    assert (found[0].agreement, found[0].seen, found[0].agreeing) == ("C3", 30, 30)
+    votes = [vote if bit < 30 else Votes(0, 0) for bit, vote in enumerate(votes_of(RECIPIENTS[3].secret, 1))]
+    found = suspects(observed(votes), RECIPIENTS)
+    assert (found[0].name, found[0].seen, found[0].agreeing) == ("C3", 30, 30)
     assert not found[0].is_accused
 
 
 def test_the_number_of_recipients_counts():
-    bits = observed([vote if bit < 30 else Votes(0, 0) for bit, vote in enumerate(votes_of(OPENINGS[3].secret, 1))])
-    assert suspects(bits, [OPENINGS[3]])[0].is_accused
-    assert not suspects(bits, OPENINGS[:4])[0].is_accused
+    bits = observed([vote if bit < 30 else Votes(0, 0) for bit, vote in enumerate(votes_of(RECIPIENTS[3].secret, 1))])
+    assert suspects(bits, [RECIPIENTS[3]])[0].is_accused
+    assert not suspects(bits, RECIPIENTS[:4])[0].is_accused
 
 
 def test_a_file_without_marks_says_nothing():
     assert observed([Votes(0, 0)] * BITS) == ("unseen",) * BITS
-    assert not any(one.is_accused for one in suspects(("unseen",) * BITS, OPENINGS))
-    assert pairs(("unseen",) * BITS, OPENINGS) == ()
+    assert not any(one.is_accused for one in suspects(("unseen",) * BITS, RECIPIENTS))
+    assert pairs(("unseen",) * BITS, RECIPIENTS) == ()
 
 
 @pytest.mark.parametrize("how", ["remove", "mix"])
 def test_q4b_two_who_merge_their_copies_are_both_named_and_nobody_else(how):
-    one, other = OPENINGS[5].secret, OPENINGS[11].secret
+    one, other = RECIPIENTS[5].secret, RECIPIENTS[11].secret
     torn = Votes(0, 0) if how == "remove" else Votes(6, 5)
     votes = [vote if one.bit(bit) == other.bit(bit) else torn for bit, vote in enumerate(votes_of(one))]
     bits = observed(votes)
-    assert [pair.agreements for pair in pairs(bits, OPENINGS)] == [("C5", "C11")]
-    assert {one.agreement for one in suspects(bits, OPENINGS)[:2]} == {"C5", "C11"}
+    assert [pair.names for pair in pairs(bits, RECIPIENTS)] == [("C5", "C11")]
+    assert {one.name for one in suspects(bits, RECIPIENTS)[:2]} == {"C5", "C11"}
 
 
 def test_a_lone_leak_is_no_pair():
-    assert pairs(observed(votes_of(OPENINGS[3].secret)), OPENINGS) == ()
+    assert pairs(observed(votes_of(RECIPIENTS[3].secret)), RECIPIENTS) == ()
 
 
 def test_nobody_is_accused_by_votes_that_mean_nothing():
     chances = random.Random(3)
     for _ in range(30):
         bits = observed([Votes(chances.randrange(12), chances.randrange(12)) for _ in range(BITS)])
-        assert not any(one.is_accused for one in suspects(bits, OPENINGS))
-        assert not pairs(bits, OPENINGS)
+        assert not any(one.is_accused for one in suspects(bits, RECIPIENTS))
+        assert not pairs(bits, RECIPIENTS)
 
 
 def test_a_commitment_opens_to_one_mark_alone():
-    one = OPENINGS[0]
-    assert one.commitment == opening(b"h" * 32, "gz.example/p", "C0").commitment
+    one = opening(b"h" * 32, "gz.example/p", "acme", "C0")
+    assert one.commitment == opening(b"h" * 32, "gz.example/p", "acme", "C0").commitment
     others = [
-        opening(b"i" * 32, "gz.example/p", "C0"),
-        opening(b"h" * 32, "gz.example/q", "C0"),
-        opening(b"h" * 32, "gz.example/p", "C1"),
+        opening(b"i" * 32, "gz.example/p", "acme", "C0"),
+        opening(b"h" * 32, "gz.example/q", "acme", "C0"),
+        opening(b"h" * 32, "gz.example/p", "beta", "C0"),
+        opening(b"h" * 32, "gz.example/p", "acme", "C1"),
     ]
-    assert len({one.commitment, *(other.commitment for other in others)}) == 4
+    assert len({one.commitment, *(other.commitment for other in others)}) == 5
+
+
+def test_q4b_who_buys_twice_learns_nothing_from_comparing():
+    once, again = (opening(b"h" * 32, "gz.example/p", "acme", agreement) for agreement in ("C0", "C1"))
+    assert once.secret == again.secret
+    assert once.salt != again.salt
 
 
 def test_votes_are_counted_by_bit():

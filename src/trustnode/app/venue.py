@@ -211,9 +211,9 @@ class Venue:
         """One key per agreement, so that two consumers cannot join on a masked value (governed-sql 10)."""
         return tracing.hash_key(self.mask_secret, agreement)
 
-    def mark(self, product: str, agreement: str) -> tracing.Opening:
-        """What is behind the mark of one agreement's copy of a product (privacy 4.1)."""
-        return tracing.opening(self.mask_secret, product, agreement)
+    def mark(self, product: str, consumer: str, agreement: str) -> tracing.Opening:
+        """What is behind the mark of a consumer's copy of a product, and opens the commitment of one agreement."""
+        return tracing.opening(self.mask_secret, product, consumer, agreement)
 
     def check_in_force(self, *domains: str) -> None:
         """Refuse new accesses and agreements with a venue whose card has ended, ourselves included (protocol 2.2).

@@ -18,7 +18,7 @@ from trustnode.core.identifier import short_name
 from trustnode.errors import error
 
 if TYPE_CHECKING:
-    from trustnode.tracing import Named, Traced
+    from trustnode.tracing import Copy, Named, Traced
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -70,26 +70,26 @@ def _as_data(found: Traced) -> dict[str, Any]:
         "bits_seen": found.bits,
         "recipients": [
             {
-                "agreement": one.copy.agreement,
-                "consumer": one.copy.consumer,
+                "consumer": one.name,
+                "agreements": [copy.agreement for copy in one.copies],
                 "bits_seen": one.suspect.seen,
                 "bits_agreeing": one.suspect.agreeing,
                 "chance": f"{one.suspect.chance:.3e}",
                 "marker_rows": one.marker_rows,
                 "marker_rows_delivered": _delivered(one),
                 "is_accused": one in found.accused,
-                "is_committed": one.copy.is_committed,
+                "is_committed": all(copy.is_committed for copy in one.copies),
             }
             for one in found.recipients
         ],
         "pairs": [
             {
-                "agreements": list(pair.agreements),
+                "consumers": list(pair.names),
                 "bits_told": pair.seen,
                 "bits_agreeing": pair.agreeing,
                 "chance": f"{pair.chance:.3e}",
             }
-            for _, _, pair in found.pairs
+            for pair in found.pairs
         ],
     }
 
@@ -107,8 +107,8 @@ def _lines(found: Traced) -> Iterator[str]:
     )
     rows = [
         (
-            _who(one),
-            short_name(one.copy.agreement),
+            _short(one.name),
+            ", ".join(short_name(copy.agreement) for copy in one.copies),
             str(one.suspect.seen),
             str(one.suspect.agreeing),
             f"{one.suspect.chance:.0e}",
@@ -120,36 +120,35 @@ def _lines(found: Traced) -> Iterator[str]:
     yield ""
     for one in found.recipients:
         if one.marker_rows:
-            yield f"markers  {one.marker_rows} of the {_delivered(one)} marker rows of {_who(one)} are in the file"
+            yield f"markers  {one.marker_rows} of {_delivered(one)} marker rows of {_short(one.name)} are in the file"
     yield from _verdict(found)
 
 
-def _who(one: Named) -> str:
-    return output.printable(one.copy.consumer.removeprefix("spiffe://").replace("/participant/", "/"))
+def _short(name: str) -> str:
+    return output.printable(name.removeprefix("spiffe://").replace("/participant/", "/"))
 
 
 def _verdict(found: Traced) -> Iterator[str]:
     if not found.accused:
         yield "verdict  not enough: no recipient agrees so well that chance is ruled out (at most 1e-09)"
         return
-    by_agreement = {one.copy.agreement: one for one in found.accused}
-    for one, other, pair in found.pairs:
+    for pair in found.pairs:
         yield (
-            f"verdict  {_who(by_agreement[one.agreement])} and {_who(by_agreement[other.agreement])} put their copies "
-            f"together: {pair.agreeing} of {pair.seen} bits, by chance {pair.chance:.0e}"
+            f"verdict  {' and '.join(map(_short, pair.names))} put their copies together: "
+            f"{pair.agreeing} of {pair.seen} bits, by chance {pair.chance:.0e}"
         )
-    paired = {copy.agreement for one, other, _ in found.pairs for copy in (one, other)}
-    for named in found.accused:
-        if named.copy.agreement not in paired:
+    for one in found.accused:
+        if one.name not in found.paired:
             yield (
-                f"verdict  this is the copy of {_who(named)}: {named.suspect.agreeing} of {named.suspect.seen} bits; "
-                f"that an innocent agrees so well: {named.suspect.chance:.0e}"
+                f"verdict  this is the copy of {_short(one.name)}: {one.suspect.agreeing} of {one.suspect.seen} bits; "
+                f"that an innocent agrees so well: {one.suspect.chance:.0e}"
             )
-    for named in found.accused:
-        yield _commitment(named)
+    for one in found.accused:
+        yield from (_commitment(copy) for copy in one.copies)
 
 
-def _commitment(one: Named) -> str:
-    if one.copy.is_committed:
-        return f"log      entry {one.copy.log_index:,} committed to the mark of {_who(one)} before the first delivery"
-    return f"log      no entry commits to the mark of {_who(one)}: others need not believe it"
+def _commitment(copy: Copy) -> str:
+    about = f"of {_short(copy.consumer)} before the first delivery under {short_name(copy.agreement)}"
+    if copy.is_committed:
+        return f"log      entry {copy.log_index:,} committed to the mark {about}"
+    return f"log      no entry commits to the mark {about}: others need not believe it"

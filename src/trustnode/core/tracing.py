@@ -5,7 +5,8 @@ bits that were seen speak for a recipient and from which chance on somebody is a
 putting marks into rows and counting them again (``engine.fingerprint``), reading files (``tracing``).
 
 The rows that are marked are the same in every copy of a product; what differs is a codeword of 64 bits. Two recipients
-who compare their copies therefore see only the bits in which they differ, and the others still name both.
+who compare their copies therefore see only the bits in which they differ, and the others still name both. A recipient
+has one codeword for a product, however many agreements: nobody learns from copies that he alone has bought.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ Bit = Literal[0, 1, "torn", "unseen"]
 
 
 class MarkSecret(msgspec.Struct, frozen=True):
-    """What a worker needs to mark the copy of one agreement, and nothing else knows."""
+    """What a worker needs to mark the copy of one recipient, and nothing else knows."""
 
     key: bytes
     """Of the product: chooses the rows."""
     codeword: bytes
-    """Of the agreement, 64 bits."""
+    """Of the recipient, 64 bits."""
     seed: bytes
-    """Of the agreement: what its marker rows are made from."""
+    """Of the recipient: what his marker rows are made from."""
 
     def bit(self, number: int) -> int:
         """One bit of the codeword."""
@@ -75,22 +76,37 @@ def hash_key(home_secret: bytes, agreement: str) -> bytes:
     return hashlib.sha256(home_secret + agreement.encode()).digest()
 
 
-def opening(home_secret: bytes, product: str, agreement: str) -> Opening:
-    """Everything about the mark of one copy; it follows from the node's secret, so that nothing has to be kept.
+class Recipient(NamedTuple):
+    """Somebody who holds a copy, and what is behind its mark."""
+
+    name: str
+    """SPIFFE id of the consumer."""
+    secret: MarkSecret
+
+
+def recipient(home_secret: bytes, product: str, consumer: str) -> Recipient:
+    """What is behind the mark of a recipient's copies of a product; it follows from one secret, and is kept nowhere.
 
     Args:
         home_secret: The node's secret for masks and marks.
         product: Handle of the product.
-        agreement: Whose copy it is.
+        consumer: Who holds the copies.
     """
+    holder = f"{product}\n{consumer}"
+    secret = MarkSecret(
+        _derived(home_secret, "mark key", product)[:KEY_BYTES],
+        _derived(home_secret, "mark codeword", holder)[: BITS // 8],
+        _derived(home_secret, "marker rows", holder),
+    )
+    return Recipient(consumer, secret)
+
+
+def opening(home_secret: bytes, product: str, consumer: str, agreement: str) -> Opening:
+    """What opens the commitment of one agreement to the mark of its copies."""
     return Opening(
         agreement=agreement,
         salt=_derived(home_secret, "mark salt", agreement),
-        secret=MarkSecret(
-            _derived(home_secret, "mark key", product)[:KEY_BYTES],
-            _derived(home_secret, "mark codeword", agreement)[: BITS // 8],
-            _derived(home_secret, "marker rows", agreement),
-        ),
+        secret=recipient(home_secret, product, consumer).secret,
     )
 
 
@@ -135,7 +151,7 @@ def chance(bits: int, agreeing: int) -> float:
 class Suspect(NamedTuple):
     """What a file says about one recipient."""
 
-    agreement: str
+    name: str
     seen: int
     agreeing: int
     chance: float
@@ -150,7 +166,7 @@ class Suspect(NamedTuple):
 class Pair(NamedTuple):
     """What a file says about two recipients who put their copies together."""
 
-    agreements: tuple[str, str]
+    names: tuple[str, str]
     seen: int
     agreeing: int
     chance: float
@@ -162,25 +178,25 @@ class Pair(NamedTuple):
         return self.chance <= MAX_CHANCE
 
 
-def suspects(bits: Sequence[Bit], openings: Sequence[Opening], *, recipients: int = 0) -> tuple[Suspect, ...]:
+def suspects(bits: Sequence[Bit], recipients: Sequence[Recipient], *, in_all: int = 0) -> tuple[Suspect, ...]:
     """Every recipient, the most suspicious first.
 
     Args:
         bits: From ``observed``.
-        openings: Recipients whose copies are marked in the rows that were counted.
-        recipients: How many there are in all, where others are counted apart.
+        recipients: Those whose copies are marked in the rows that were counted.
+        in_all: How many there are, where others are counted apart.
     """
-    found = [_suspect(bits, one, max(recipients, len(openings))) for one in openings]
-    return tuple(sorted(found, key=lambda one: (one.chance, one.agreement)))
+    found = [_suspect(bits, one, max(in_all, len(recipients))) for one in recipients]
+    return tuple(sorted(found, key=lambda one: (one.chance, one.name)))
 
 
-def _suspect(bits: Sequence[Bit], one: Opening, recipients: int) -> Suspect:
+def _suspect(bits: Sequence[Bit], one: Recipient, in_all: int) -> Suspect:
     clear = [(number, bit) for number, bit in enumerate(bits) if bit in (0, 1)]
     agreeing = sum(one.secret.bit(number) == bit for number, bit in clear)
-    return Suspect(one.agreement, len(clear), agreeing, min(1.0, recipients * chance(len(clear), agreeing)))
+    return Suspect(one.name, len(clear), agreeing, min(1.0, in_all * chance(len(clear), agreeing)))
 
 
-def pairs(bits: Sequence[Bit], openings: Sequence[Opening], *, recipients: int = 0) -> tuple[Pair, ...]:
+def pairs(bits: Sequence[Bit], recipients: Sequence[Recipient], *, in_all: int = 0) -> tuple[Pair, ...]:
     """Any two who may have merged their copies: they agree in what is clear and differ in what is torn.
 
     Whoever of the two is innocent has a codeword that nothing in the file depends on: each of its bits fits with one
@@ -189,16 +205,16 @@ def pairs(bits: Sequence[Bit], openings: Sequence[Opening], *, recipients: int =
     torn = sum(bit == "torn" for bit in bits)
     if not torn:
         return ()
-    number = comb(max(recipients, len(openings)), 2)
-    found = (_pair(bits, one, other, number) for one, other in combinations(openings, 2))
+    number = comb(max(in_all, len(recipients)), 2)
+    found = (_pair(bits, one, other, number) for one, other in combinations(recipients, 2))
     return tuple(sorted((pair for pair in found if pair.is_accused), key=lambda pair: pair.chance))
 
 
-def _pair(bits: Sequence[Bit], one: Opening, other: Opening, pairs_in_all: int) -> Pair:
+def _pair(bits: Sequence[Bit], one: Recipient, other: Recipient, pairs_in_all: int) -> Pair:
     told = [(number, bit) for number, bit in enumerate(bits) if bit != "unseen"]
     agreeing = sum(_fits(bit, (one.secret.bit(number), other.secret.bit(number))) for number, bit in told)
     total = min(1.0, pairs_in_all * chance(len(told), agreeing))
-    return Pair((one.agreement, other.agreement), len(told), agreeing, total)
+    return Pair((one.name, other.name), len(told), agreeing, total)
 
 
 def _fits(bit: Bit, two: tuple[int, int]) -> bool:

@@ -26,6 +26,6 @@ def plan(source: Source, governed: Governed, sql: str) -> None:
     """
     spec = SessionSpec(
         agreement="example", policy_digest="", data_version="", source=source, governed=governed, hash_key=_NO_SECRET,
-        mark=tracing.opening(_NO_SECRET, "example", "example").secret,
+        mark=tracing.recipient(_NO_SECRET, "example", "example").secret,
     )  # fmt: skip
     Session(spec).plan(sql, ())

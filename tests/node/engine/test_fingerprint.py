@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from trustnode.core.policy.governed import Comparison, Governed, GovernedTable, Mark, Mask
-from trustnode.core.tracing import MarkSecret, opening
+from trustnode.core.tracing import MarkSecret, recipient
 from trustnode.engine.session import Session
 from trustnode.engine.source import Source
 from trustnode.errors import TrustnodeError
 
 ROWS = 6_000
-ONE = opening(b"s" * 32, "gz.example/prices", "C1").secret
-OTHER = opening(b"s" * 32, "gz.example/prices", "C2").secret
+ONE = recipient(b"s" * 32, "gz.example/prices", "C1").secret
+OTHER = recipient(b"s" * 32, "gz.example/prices", "C2").secret
 TYPES = {
     "i8": (pa.int8(), "1"),
     "u8": (pa.uint8(), "1"),
@@ -147,7 +147,7 @@ def test_without_secrets_a_marked_copy_is_not_delivered(make_spec, source):
 
 
 def test_secrets_of_agreements_and_products_have_nothing_in_common():
-    third = opening(b"s" * 32, "gz.example/other", "C1").secret
+    third = recipient(b"s" * 32, "gz.example/other", "C1").secret
     assert ONE.key == OTHER.key != third.key
     assert len({ONE.codeword, OTHER.codeword, ONE.seed, OTHER.seed}) == 4
     assert isinstance(ONE, MarkSecret)

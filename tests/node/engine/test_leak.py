@@ -16,9 +16,9 @@ from trustnode.errors import TrustnodeError
 
 ROWS = 100_000
 PRODUCT = "gz.example/prices"
-OPENINGS = [tracing.opening(b"s" * 32, PRODUCT, f"C{number}") for number in range(6)]
+RECIPIENTS = [tracing.recipient(b"s" * 32, PRODUCT, f"C{number}") for number in range(6)]
 TABLE = GovernedTable("prices", ("id", "price", "load"), mark=Mark("price", "0.01", "id"))
-GROUP = Copies(TABLE, OPENINGS[0].secret.key, b"")
+GROUP = Copies(TABLE, RECIPIENTS[0].secret.key, b"")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def source(folder):
 def copies(make_spec, source, folder):
     """Whole copies of two recipients."""
     for number in (2, 4):
-        spec = make_spec(Governed((TABLE,)), source=source, mark=OPENINGS[number].secret)
+        spec = make_spec(Governed((TABLE,)), source=source, mark=RECIPIENTS[number].secret)
         copy = Session(spec).run("SELECT * FROM prices", (), "")[1].to_arrow_table()
         with duckdb.connect() as db:
             db.register("copy_", copy)
@@ -52,7 +52,7 @@ def copies(make_spec, source, folder):
 
 @pytest.fixture
 def judged(source, folder, copies):
-    def judged(sql, name="suspect.parquet", group=GROUP, openings=OPENINGS, **columns):
+    def judged(sql, name="suspect.parquet", group=GROUP, recipients=RECIPIENTS, **columns):
         path = folder / name
         path.unlink(missing_ok=True)
         with duckdb.connect() as db:
@@ -63,7 +63,7 @@ def judged(source, folder, copies):
         with Original(source, "prices", Suspicious(path, columns.get("column", ""), columns.get("key", ""))) as rows:
             found = rows.count(group)
         bits = tracing.observed(found.votes)
-        return found, tracing.suspects(bits, openings), tracing.pairs(bits, openings)
+        return found, tracing.suspects(bits, recipients), tracing.pairs(bits, recipients)
 
     return judged
 
@@ -83,7 +83,7 @@ SAMPLES = {
 @pytest.mark.parametrize("what", SAMPLES)
 def test_q4b_what_is_left_of_a_copy_names_its_recipient_and_nobody_else(judged, what):
     _, suspects, pairs = judged(SAMPLES[what])
-    assert [one.agreement for one in suspects if one.is_accused] == ["C2"]
+    assert [one.name for one in suspects if one.is_accused] == ["C2"]
     assert suspects[0].agreeing == suspects[0].seen
     assert not pairs
 
@@ -95,7 +95,7 @@ def test_a_file_of_text_is_read_as_one_of_columns(judged):
         column="amount",
         key="number",
     )
-    assert [one.agreement for one in suspects if one.is_accused] == ["C2"]
+    assert [one.name for one in suspects if one.is_accused] == ["C2"]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ MERGES = {
 @pytest.mark.parametrize("how", MERGES)
 def test_q4b_two_recipients_who_merge_their_copies_are_both_found(judged, how):
     _, suspects, pairs = judged(MERGES[how])
-    assert pairs[0].agreements == ("C2", "C4")
-    assert {one.agreement for one in suspects if one.is_accused} <= {"C2", "C4"}
+    assert pairs[0].names == ("C2", "C4")
+    assert {one.name for one in suspects if one.is_accused} <= {"C2", "C4"}
 
 
 def test_the_original_itself_accuses_nobody(judged, folder):
@@ -136,15 +136,15 @@ def test_a_copy_whose_key_is_masked_is_found_by_its_own_mask(make_spec, source, 
     few = folder / "few.parquet"
     duckdb.sql(f"COPY (FROM '{source.location}' LIMIT 20000) TO '{few}'")
     table = GovernedTable("few", ("price",), (Mask("name", "hash"),), None, Mark("price", "0.01", "name"))
-    spec = make_spec(Governed((table,)), source=Source("parquet", str(few)), mark=OPENINGS[3].secret)
+    spec = make_spec(Governed((table,)), source=Source("parquet", str(few)), mark=RECIPIENTS[3].secret)
     copy = Session(spec).run("SELECT * FROM few", (), "")[1].to_arrow_table()
     with duckdb.connect() as db:
         db.register("copy_", copy)
         db.execute(f"COPY copy_ TO '{folder}/masked.parquet'")
     with Original(spec.source, "few", Suspicious(folder / "masked.parquet", "", "")) as rows:
         for hash_key, accused in ((b"k" * 32, ["C3"]), (b"j" * 32, [])):
-            bits = tracing.observed(rows.count(Copies(table, OPENINGS[3].secret.key, hash_key)).votes)
-            assert [one.agreement for one in tracing.suspects(bits, OPENINGS) if one.is_accused] == accused
+            bits = tracing.observed(rows.count(Copies(table, RECIPIENTS[3].secret.key, hash_key)).votes)
+            assert [one.name for one in tracing.suspects(bits, RECIPIENTS) if one.is_accused] == accused
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,6 @@ def test_a_file_that_cannot_be_compared_is_refused(judged, sql, name, reason):
 
 
 def test_a_wrong_guess_of_the_secret_finds_nothing(judged):
-    wrong = tracing.opening(random.Random(1).randbytes(32), PRODUCT, "C2")
-    _, suspects, _ = judged("FROM copy2", group=Copies(TABLE, wrong.secret.key, b""), openings=[wrong])
+    wrong = tracing.recipient(random.Random(1).randbytes(32), PRODUCT, "C2")
+    _, suspects, _ = judged("FROM copy2", group=Copies(TABLE, wrong.secret.key, b""), recipients=[wrong])
     assert not any(one.is_accused for one in suspects)

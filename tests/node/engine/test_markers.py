@@ -6,13 +6,13 @@ import duckdb
 import pytest
 
 from trustnode.core.policy.governed import Comparison, Governed, GovernedTable, Junction, Mark, Mask
-from trustnode.core.tracing import opening
+from trustnode.core.tracing import recipient
 from trustnode.engine.leak import Marked, Original, Suspicious
 from trustnode.engine.session import Session
 from trustnode.engine.source import Source
 
-ONE = opening(b"s" * 32, "gz.example/people", "C1").secret
-OTHER = opening(b"s" * 32, "gz.example/people", "C2").secret
+ONE = recipient(b"s" * 32, "gz.example/people", "C1").secret
+OTHER = recipient(b"s" * 32, "gz.example/people", "C2").secret
 ROWS = 5000
 KEYS = {
     "dense": ("range::BIGINT", "int64"),

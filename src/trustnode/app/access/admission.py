@@ -424,7 +424,9 @@ async def _spec(venue: Venue, part: Part) -> SessionSpec:
         source=prepared.source,
         governed=governed,
         hash_key=venue.mask_key(agreement),
-        mark=venue.mark(prepared.registration.product, agreement).secret if ready.is_marked else None,
+        mark=venue.mark(prepared.registration.product, attributes["consumer_id"], agreement).secret
+        if ready.is_marked
+        else None,
         limits=venue.engine.run_limits,
     )
 

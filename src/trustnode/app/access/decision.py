@@ -156,7 +156,7 @@ def _commit_to_mark(tx: Tx, venue: Venue, granted: Granted) -> None:
     agreement = granted.state.id
     if not granted.contract.policy.is_marked or tx.find(AccessState, limit=1, agreement=agreement):
         return
-    mark = venue.mark(granted.state.product, agreement)
+    mark = venue.mark(granted.state.product, granted.state.consumer, agreement)
     tx.log("agreement", agreement, "delivery.prepare", contract_id=agreement, mark_commitment=mark.commitment)
 
 
