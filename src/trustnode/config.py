@@ -134,6 +134,10 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int,
         _number("Memory for small answers that are given again while policy and data are the same; 0: none", "MiB", 0),
     ] = 64
+    kept_disk_mb: Annotated[
+        int,
+        _number("Disk for whole tables as they are delivered, read again without the engine; 0: none", "MiB", 0),
+    ] = 1024
 
 
 class Peers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

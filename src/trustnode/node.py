@@ -482,7 +482,7 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
         home / config.store.path, clock=ticking.now, node_id=node.node_id, reserve_bytes=config.disk.reserve_mb << 20
     )
     await exits.enter_async_context(store)
-    engine = await exits.enter_async_context(EnginePool(_engine_limits(config)))
+    engine = await exits.enter_async_context(EnginePool(_engine_limits(config), home / "kept"))
     peers = Peers(credential)
     exits.push_async_callback(peers.aclose)
     identity = Identity(node.trust_domain, node.node_id, node.level, node.area, node.subject, node.name)
@@ -502,7 +502,9 @@ def _engine_limits(config: settings.Config) -> EngineLimits:
         engine_seconds=engine.query_s, cpu_seconds=4 * engine.query_s * engine.threads, threads=engine.threads,
         memory_bytes=engine.memory_mb << 20, max_frame_bytes=config.limits.max_frame_bytes,
     )  # fmt: skip
-    return EngineLimits(max_workers=engine.workers, run=run, kept_bytes=engine.kept_mb << 20)
+    return EngineLimits(max_workers=engine.workers, run=run, kept_bytes=engine.kept_mb << 20,
+        kept_disk_bytes=engine.kept_disk_mb << 20, disk_reserve_bytes=config.disk.reserve_mb << 20,
+    )  # fmt: skip
 
 
 async def _connect(

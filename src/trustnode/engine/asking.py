@@ -1,14 +1,13 @@
 """What one agreement may ask of the engine, and what of it is answered without the engine.
 
-Decides: order of attempts (kept answer, then a worker), what is kept under which key, and that nothing is kept that may
-be older than the data. Leaves to others: workers (``pool``), what a query may see (``plan``), rights and counters,
-which are looked at for every call (``app.access``). Imports no engine.
+Decides: order of attempts (kept answer, kept relation, then a worker), what is kept under which key, and that nothing
+is kept that may be older than the data. Leaves to others: workers (``pool``), what a query may see (``plan``), rights
+and counters, which are looked at for every call (``app.access``). Imports no engine.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -17,11 +16,11 @@ import msgspec
 
 from trustnode.core.stream import FrameNote, Prefix
 from trustnode.engine import message as wire
-from trustnode.engine.kept import digest_of
+from trustnode.engine.kept import digest_of, relation_digest
+from trustnode.engine.kept_files import RelationFrames
 from trustnode.engine.message import Frame, Parameter, Plan, SessionSpec
-from trustnode.engine.source import data_version
 from trustnode.engine.streaming import Frames, FrameStream, KeptFrames, Recording, SmallRecording, refuse
-from trustnode.errors import TrustnodeError
+from trustnode.engine.versions import is_current
 
 if TYPE_CHECKING:
     from trustnode.engine.pool import EnginePool
@@ -53,17 +52,8 @@ class Session:
     def __init__(self, pool: EnginePool, spec: SessionSpec) -> None:
         self._pool = pool
         self._spec = spec
-        self._digest = digest_of(spec)
+        self.digest = digest_of(spec)
         self._owners = frozenset(part.agreement for part in spec.parts)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether a worker has opened exactly this before."""
-        return self._pool.kept.get(("opened", self._digest), bool) is True
-
-    def know(self) -> None:
-        """A worker has opened this."""
-        self._keep(("opened", self._digest), value=True, size=len(self._digest))
 
     async def plan(self, sql: str, parameters: Sequence[Parameter] = ()) -> Plan:
         """Check and rewrite a query; no data is read.
@@ -109,6 +99,9 @@ class Session:
         kept = self._kept_answer(plan, max_rows) if after is None else None
         if kept is not None:
             return KeptFrames(kept.frames)
+        relations = self._pool.relations
+        if plan.whole and (relation := relations.find(self._relation_key(plan), self._owners, max_rows)) is not None:
+            return RelationFrames(relations, relation)
         worker = await self._pool.borrow(self._spec)
         request = wire.RunQuery(plan.query, plan.parameters, plan.sql, worker.next_run(), max_rows, after)
         worker.begin(request)
@@ -151,9 +144,16 @@ class Session:
     # --- what is kept
 
     def _recording(self, plan: Plan) -> Recording | None:
+        if plan.whole:
+            recording = self._pool.relations.record(self._relation_key(plan), self._spec, self._owners)
+            if recording is not None:
+                return recording
         if not self._pool.kept.max_bytes:
             return None
         return SmallRecording(SMALL_BYTES, lambda frames: self._keep_answer(plan, frames), self._is_current)
+
+    def _relation_key(self, plan: Plan) -> tuple[str, str]:
+        return relation_digest(self._spec), plan.sql
 
     async def _is_current(self) -> bool:
         """Whether the data are still those that the session was opened for: an answer of others is not kept."""
@@ -163,7 +163,7 @@ class Session:
 
     def _text_key(self, what: str, sql: str, parameters: Sequence[Parameter]) -> tuple[object, ...]:
         """``repr`` keeps 1, 1.0 and True apart; a text may mean another query tomorrow."""
-        return what, self._digest, sql, repr(tuple(parameters)), datetime.now(UTC).date()
+        return what, self.digest, sql, repr(tuple(parameters)), datetime.now(UTC).date()
 
     def _kept_plan(self, sql: str, parameters: Sequence[Parameter]) -> Plan | None:
         return self._pool.kept.get(self._text_key("plan", sql, parameters), Plan)
@@ -174,7 +174,7 @@ class Session:
 
     def _kept_answer(self, plan: Plan, max_rows: int | None) -> SmallAnswer | None:
         """The answer of the text that runs; one with more rows than may be handed over goes through the engine."""
-        found = self._pool.kept.get(("answer", self._digest, plan.sql), SmallAnswer)
+        found = self._pool.kept.get(("answer", self.digest, plan.sql), SmallAnswer)
         if found is None or (max_rows is not None and found.rows > max_rows):
             return None
         return SmallAnswer(plan, found.frames)
@@ -182,14 +182,7 @@ class Session:
     def _keep_answer(self, plan: Plan, frames: tuple[Frame, ...]) -> None:
         answer = SmallAnswer(plan, frames)
         size = answer.size + 2 * len(plan.sql) + 200 * len(frames)
-        self._keep(("answer", self._digest, plan.sql), value=answer, size=size)
+        self._keep(("answer", self.digest, plan.sql), value=answer, size=size)
 
     def _keep(self, key: tuple[object, ...], *, value: object, size: int) -> None:
-        self._pool.kept.put(key, value, owners=self._owners, size=size)
-
-
-def is_current(spec: SessionSpec) -> bool:
-    """Whether every source of a session has the version it was opened for; looks at the sources."""
-    with contextlib.suppress(TrustnodeError, OSError):
-        return all(data_version(part.source) == part.data_version for part in spec.parts)
-    return False
+        self._pool.kept.put(key, value, owners=self._owners | {self.digest}, size=size)

@@ -36,6 +36,17 @@ def digest_of(spec: SessionSpec) -> str:
     return hashlib.sha256(_encode(spec)).hexdigest()
 
 
+def relation_digest(spec: SessionSpec) -> str:
+    """Names the rows and columns that a session delivers, whoever asks.
+
+    Two agreements share them only where nothing in them depends on an agreement: no masks, whose keys are secrets of
+    each, and no mark. Everything else that differs makes another name.
+    """
+    if any(table.masks for part in spec.parts for table in part.governed.tables) or spec.joined:
+        return digest_of(spec)
+    return digest_of(msgspec.structs.replace(spec, agreement="", policy_digest="", hash_key=b""))
+
+
 class _Entry(NamedTuple):
     value: Any
     owners: frozenset[str]
@@ -72,7 +83,7 @@ class Kept:
         Args:
             key: Everything the value depends on.
             value: Immutable.
-            owners: Agreements; when one ends, the value goes.
+            owners: Agreements and the session; when one of them is forgotten, the value goes.
             size: About how many bytes it holds, keys included.
         """
         size += OVERHEAD_BYTES

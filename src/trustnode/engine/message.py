@@ -115,6 +115,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """``table.column`` of every delivered column the query touches, masked or not."""
     ordered: bool
     """Whether the query fixes the order of its rows."""
+    whole: bool = False
+    """Whether it is one table as it is delivered, all of it: ``SELECT * FROM t``."""
     content_digest: bool = True
 
 

@@ -75,6 +75,8 @@ class Rewritten(NamedTuple):
     text: str
     columns_used: tuple[str, ...]
     ordered: bool
+    whole: bool
+    """Whether it is all of one table, as it is delivered."""
 
 
 class _Reference(NamedTuple):
@@ -133,6 +135,7 @@ class Planner:
             raise shape.invalid("the query is nested too deeply") from failure
 
     def _rewrite(self, tree: exp.Query) -> Rewritten:
+        whole = shape.is_whole_table(tree)
         titles = _titles(tree)
         _name_outputs(tree)
         tree = normalize_identifiers(tree, dialect=shape.DIALECT)
@@ -162,7 +165,7 @@ class Planner:
             references=counts[exp.Table] - len(references),
         )
         self._second.check(text, expected)
-        return Rewritten(text, used, ordered)
+        return Rewritten(text, used, ordered, whole)
 
     def _references(self, tree: exp.Query) -> list[_Reference]:
         """Resolve every table of the tree; each is a relation or a reference to WITH, or the query is refused."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
@@ -24,10 +26,12 @@ from trustnode.core.policy.schema import Column
 from trustnode.engine import message as wire
 from trustnode.engine.asking import Session, SmallAnswer
 from trustnode.engine.kept import Kept, digest_of
+from trustnode.engine.kept_files import Relations
 from trustnode.engine.message import ClerkSpec, Frame, Parameter, Plan, RunLimits, SessionSpec
 from trustnode.engine.process import WorkerProcess
 from trustnode.engine.source import Source, Table
 from trustnode.engine.streaming import Frames, FrameStream, refuse
+from trustnode.engine.versions import is_current
 from trustnode.errors import error
 
 __all__ = [
@@ -47,6 +51,9 @@ __all__ = [
 
 A = TypeVar("A", bound=wire.ClerkAnswer)
 Key = tuple[str, str, str]
+SESSIONS_KNOWN: Final = 1024
+SWEEP_SECONDS: Final = 30.0
+"""How often what is kept is compared with the data behind it; a read compares at once."""
 PATIENCE_SECONDS: Final = 1.0
 """After this a caller is next, although a warm worker goes to somebody who needs another."""
 _OPEN_SECONDS: Final = 60.0
@@ -65,6 +72,10 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Longest wait for a worker when all are busy; then BUSY."""
     kept_bytes: int = 64 << 20
     """Memory for answers and plans that are kept; 0: none."""
+    kept_disk_bytes: int = 0
+    """Disk for whole tables as they are delivered; 0: none."""
+    disk_reserve_bytes: int = 0
+    """What stays free on that disk."""
 
 
 class _Turn(NamedTuple):
@@ -78,7 +89,13 @@ class _Turn(NamedTuple):
 class EnginePool:
     """All worker processes of a node; an async context manager."""
 
-    def __init__(self, limits: EngineLimits = EngineLimits()) -> None:  # noqa: B008 - an immutable value
+    def __init__(self, limits: EngineLimits = EngineLimits(), folder: Path | None = None) -> None:  # noqa: B008
+        """Start nothing yet.
+
+        Args:
+            limits: Bounds.
+            folder: Where whole tables may be kept; None: nowhere.
+        """
         self._limits = limits
         self.run_limits = limits.run
         self._executor = ThreadPoolExecutor(
@@ -90,12 +107,19 @@ class EnginePool:
         self._starting = 0
         self._turns: list[_Turn] = []
         self.kept = Kept(limits.kept_bytes)
+        self.relations = Relations(
+            folder, limits.kept_disk_bytes, self._executor, reserve_bytes=limits.disk_reserve_bytes
+        )
+        self._sessions: OrderedDict[str, SessionSpec] = OrderedDict()
+        """Sessions that a worker has opened, the most used ones, by their digest."""
+        self._sweeping: asyncio.Task[None] | None = None
         self._spares: list[asyncio.Task[WorkerProcess]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def __aenter__(self) -> Self:
         self._start_spares()
+        self._sweeping = asyncio.ensure_future(self._sweep_forever())
         return self
 
     async def __aexit__(
@@ -103,11 +127,15 @@ class EnginePool:
     ) -> None:
         self._closed = True
         down = error("DRAINING")
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
         for turn in self._turns:
             turn.granted.cancel()
         spares = await asyncio.gather(*self._spares, return_exceptions=True)
         workers = [*self._idle, *self._busy, *(spare for spare in spares if isinstance(spare, WorkerProcess))]
         await asyncio.gather(*(worker.kill(down) for worker in workers), *self._closing)
+        self.relations.close()
         self._executor.shutdown(wait=True)
 
     @property
@@ -122,9 +150,12 @@ class EnginePool:
             TrustnodeError: BUSY; FIELD_FORMAT (source not readable); OFFER_UNENFORCEABLE (the policy does not fit it).
         """
         session = Session(self, spec)
-        if not session.is_known:
+        if session.digest not in self._sessions:
             self.release(await self.borrow(spec))
-            session.know()
+        self._sessions[session.digest] = spec
+        self._sessions.move_to_end(session.digest)
+        while len(self._sessions) > SESSIONS_KNOWN:
+            self._sessions.popitem(last=False)
         return session
 
     def clerk(self, owner: str = "") -> Clerk:
@@ -165,7 +196,26 @@ class EnginePool:
     def forget(self, agreement: str) -> None:
         """Keep nothing of an agreement that ended or was suspended: no answer, no idle worker that holds its rows."""
         self.kept.forget(agreement)
-        for worker in [worker for worker in self._idle if worker.key and agreement in worker.key[0].split(" ")]:
+        self.relations.forget(agreement)
+        self._end_idle(lambda key: agreement in key[0].split(" "))
+
+    async def drop_outdated(self) -> None:
+        """Keep nothing of data that are not there any more, although nobody asks for them."""
+        loop = asyncio.get_running_loop()
+        for digest, spec in tuple(self._sessions.items()):
+            if not await loop.run_in_executor(self._executor, is_current, spec):
+                self._sessions.pop(digest, None)
+                self.kept.forget(digest)
+                self._end_idle(lambda key, digest=digest: key[1] == digest)  # type: ignore[misc]
+        await self.relations.drop_outdated()
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.drop_outdated()
+
+    def _end_idle(self, is_meant: Callable[[Key], bool]) -> None:
+        for worker in [worker for worker in self._idle if worker.key and is_meant(worker.key)]:
             del self._idle[worker]
             self._discard(worker)
 

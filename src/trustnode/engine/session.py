@@ -128,6 +128,7 @@ class Session:
             columns=_output(relation),
             columns_used=rewritten.columns_used,
             ordered=rewritten.ordered,
+            whole=rewritten.whole,
             content_digest=self._spec.content_digest,
         )
         self._plans[key] = rewritten, plan

@@ -148,6 +148,16 @@ def check(tree: exp.Query, *, qualified: bool = False) -> None:
             _check_star(node, qualified=qualified)
 
 
+def is_whole_table(tree: exp.Query) -> bool:
+    """Whether a query is ``SELECT * FROM t`` and nothing else."""
+    given = {key for key, value in tree.args.items() if value}
+    if not isinstance(tree, exp.Select) or given != {"expressions", "from_"} or len(tree.expressions) != 1:
+        return False
+    star, table = tree.expressions[0], tree.args["from_"].this
+    plain = isinstance(star, exp.Star) and not any(star.args.values())
+    return plain and isinstance(table, exp.Table) and not table.alias
+
+
 def check_depth(tree: exp.Query) -> None:
     """Refuse a tree that recursive code of the parser or the engine could not descend."""
     level: list[exp.Expr] = [tree]
