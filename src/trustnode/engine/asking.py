@@ -96,12 +96,8 @@ class Session:
             after: Go on behind what was handed over before; a result that differs so far ends with RESUME_CHANGED
                 before its first frame.
         """
-        kept = self._kept_answer(plan, max_rows) if after is None else None
-        if kept is not None:
-            return KeptFrames(kept.frames)
-        relations = self._pool.relations
-        if plan.whole and (relation := relations.find(self._relation_key(plan), self._owners, max_rows)) is not None:
-            return RelationFrames(relations, relation)
+        if after is None and (kept := self._kept_frames(plan, max_rows)) is not None:
+            return kept
         worker = await self._pool.borrow(self._spec)
         request = wire.RunQuery(plan.query, plan.parameters, plan.sql, worker.next_run(), max_rows, after)
         worker.begin(request)
@@ -142,6 +138,14 @@ class Session:
         return SmallAnswer(answer.plan, frames)
 
     # --- what is kept
+
+    def _kept_frames(self, plan: Plan, max_rows: int | None) -> Frames | None:
+        """Frames are numbered from 1: a read that goes on behind others needs the engine."""
+        if (kept := self._kept_answer(plan, max_rows)) is not None:
+            return KeptFrames(kept.frames)
+        relations = self._pool.relations
+        found = relations.find(self._relation_key(plan), self._owners, max_rows) if plan.whole else None
+        return RelationFrames(relations, found) if found is not None else None
 
     def _recording(self, plan: Plan) -> Recording | None:
         if plan.whole:
