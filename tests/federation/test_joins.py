@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import adbc_driver_manager
+import msgspec
 import pytest
 import pytest_asyncio
 from federation.test_control import stalled
@@ -25,15 +26,16 @@ from federation.world import (
     two_venues,
 )
 
+from trustnode.app.access import carrying, recover, serving
 from trustnode.core import clock
-from trustnode.core.access import AccessRequest, Named
+from trustnode.core.access import AccessRequest, AckItem, Named, Receipt, ReceiptAck, joined_id
 from trustnode.core.document import decode, seal
 from trustnode.core.evidence.bundle import unpack
 from trustnode.core.evidence.story import tell
 from trustnode.core.evidence.verify import verify_bundle
 from trustnode.core.identifier import schema_name
 from trustnode.core.identity import fingerprint
-from trustnode.errors import TrustnodeError
+from trustnode.errors import TrustnodeError, error
 from trustnode.sdk.profile import now
 from trustnode.wire.convert import new_ticket
 
@@ -320,3 +322,87 @@ async def test_p2a_a_delegation_for_one_agreement_does_not_cover_a_join(pair: Wo
     with pytest.raises(TrustnodeError) as refused:
         await pair.node_caller(HOME, DATA).read(raw, timeout_s=20)
     assert refused.value.reason == "REQUEST_PROOF_TOO_WEAK"
+
+
+async def test_a_participant_of_the_venue_that_holds_the_data_joins_too(pair: World) -> None:
+    local = await pair.join(DATA, "local", "CONSUMER")
+    deals = []
+    for product in ("small", "ports"):
+        await pair.found(local, f"{DATA}/{product}")
+        deals.append(await local.negotiate(f"{DATA}/{product}", offer="few"))
+        await pair.in_state(DATA, AgreementState, deals[-1].id, "PERFORMING")
+    assert (await deals[0].sql(FEW, joined=deals[1:]).to_arrow()).num_rows == 5
+    assert [len(await deal.receipts()) for deal in deals] == [1, 1]
+
+
+async def test_p6b_an_acknowledgement_of_one_agreement_alone_is_of_no_access(pair: World) -> None:
+    one, other = await two(pair)
+    table = one.sql(FEW, joined=[other])
+    await table.to_arrow()
+    receipt = table.receipt
+    item = AckItem(
+        access=joined_id(table.access, other.id), frames=receipt.frames, rows=0, bytes=0,
+        stream_commitment=receipt.stream_commitment, verdict="LESS", final=True,
+    )  # fmt: skip
+    venue = pair[HOME].venue
+    ack = venue.sign(ReceiptAck(by="CARRIER", items=(item,), **venue.fields(DATA, HOME)))
+    with pytest.raises(TrustnodeError) as refused:
+        await pair.node_caller(HOME, DATA).deliver(ack.digest, ack, timeout_s=20)
+    assert refused.value.reason == "NOT_FOUND"
+
+
+async def test_a_receipt_that_leaves_an_agreement_out_is_none(pair: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = await two(pair)
+    honest = serving.settle
+
+    async def shorter(venue: Any, *arguments: Any) -> Any:
+        receipt = decode(await honest(venue, *arguments), Receipt)
+        return venue.sign(msgspec.structs.replace(receipt, joined=()))
+
+    monkeypatch.setattr(serving, "settle", shorter)
+    for text in (FEW, FEW + " limit 3"):
+        with pytest.raises(TrustnodeError) as refused:
+            await one.sql(text, joined=[other]).to_arrow()
+        # as a stream, the home node hands on the request where no receipt came
+        assert refused.value.reason in ("VERIFICATION_FAILED", "VOCABULARY_UNKNOWN")
+
+
+async def test_a_receipt_that_asks_too_much_under_one_agreement_is_found_in_its_bundle(
+    pair: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    one, other = await two(pair)
+    honest = serving._receipt
+
+    def dearer(*arguments: Any) -> Any:
+        receipt = honest(*arguments)
+        return msgspec.structs.replace(receipt, joined=(msgspec.structs.replace(receipt.joined[0], cost_fen=900),))
+
+    monkeypatch.setattr(serving, "_receipt", dearer)
+    await one.sql(FEW, joined=[other]).to_arrow()
+    monkeypatch.undo()
+    path = await other.bundle(tmp_path / "other.bundle")
+    report = await asyncio.to_thread(verify_bundle, path.read_bytes(), {})
+    assert ["cost" in finding.message for finding in report.findings if finding.step == 9] == [True]
+
+
+async def test_a_node_that_fell_ends_the_access_under_every_agreement(
+    pair: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await two(pair, "few", "few")
+
+    async def fallen(*_: Any) -> Any:
+        raise error("EVIDENCE_UNAVAILABLE", "the node fell here")
+
+    monkeypatch.setattr(serving, "settle", fallen)
+    monkeypatch.setattr(carrying, "RECEIPT_WAIT_S", 0.1)
+    with pytest.raises(TrustnodeError):
+        async with one.reader(FEW, joined=[other]) as reader:
+            async for _ in reader:
+                pass
+    monkeypatch.undo()
+    assert await recover(pair[DATA].venue) == 2
+    for deal in (one, other):
+        [row] = await pair[DATA].venue.store.read(lambda view, a=deal: view.find(AccessState, agreement=a.id))
+        assert (row.state, row.cause) == ("ABORTED", "INTERNAL")
+        assert await pair[DATA].venue.store.read(lambda view, a=row: view.reservations(a.id)) == []
+        assert await used(pair, deal) == {f"{deal.id}/count/none": 1}
