@@ -197,6 +197,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("QUERY_INVALID", InvalidRequest, "INVALID_ARGUMENT", 1, False, "query not understood or not of a permitted kind", "查询无效", "Correct the query; columns and tables are shown by: trustnode show PRODUCT"),
     Row("QUERY_TOO_COSTLY", QuotaExceeded, "RESOURCE_EXHAUSTED", 3, False, "query needs more memory or time than it may", "查询超出资源", "Ask for less: filter, aggregate, or read in parts."),
     Row("CANCELLED", StateError, "CANCELLED", 130, True, "ended by the caller", "已取消", "Repeat the command to go on."),
+    Row("SOURCE_UNAVAILABLE", VenueUnavailable, "UNAVAILABLE", 6, True, "the data of the product cannot be read now", "数据源不可用", "Repeat later; the provider finds the cause in the log of its node, and looks with: trustnode product check FILE"),
     Row("DRAINING", VenueUnavailable, "UNAVAILABLE", 6, True, "the node is stopping", "正在停机", "Repeat when the node is back."),
     Row("CERTIFICATE_NAME", IdentityRefused, "UNAUTHENTICATED", 11, False, "certificate is not a valid SPIFFE identity", "证书名称无效", "Have the certificate issued again by the venue."),
     Row("FINGERPRINT_MISMATCH", VerificationFailed, "FAILED_PRECONDITION", 7, False, "fingerprint differs from the one compared", "指纹不符", "Do not confirm; ask the venue by telephone for its fingerprint."),

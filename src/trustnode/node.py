@@ -14,6 +14,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,7 @@ from trustnode.core.identity import Card, DenyList, bundle_of, check_card
 from trustnode.core.peering import PeeringState
 from trustnode.engine.message import RunLimits
 from trustnode.engine.pool import EngineLimits, EnginePool
+from trustnode.engine.source import Source
 from trustnode.errors import TrustnodeError, error
 from trustnode.home import MASK_KEY_FILE, SystemClock, applicant_certificate
 from trustnode.keys import (
@@ -51,6 +53,7 @@ from trustnode.keys import (
     load_node_keys,
     node_credential,
     read_card,
+    read_credentials,
     root_key_files,
 )
 from trustnode.keys.authority import Authority, issue_credential, issue_from_request, renewal_time
@@ -482,7 +485,8 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
         home / config.store.path, clock=ticking.now, node_id=node.node_id, reserve_bytes=config.disk.reserve_mb << 20
     )
     await exits.enter_async_context(store)
-    engine = await exits.enter_async_context(EnginePool(_engine_limits(config), home / "kept"))
+    pool = EnginePool(_engine_limits(config), home / "kept", partial(_credentials, home))
+    engine = await exits.enter_async_context(pool)
     peers = Peers(credential)
     exits.push_async_callback(peers.aclose)
     identity = Identity(node.trust_domain, node.node_id, node.level, node.area, node.subject, node.name)
@@ -494,6 +498,10 @@ async def _assemble(exits: contextlib.AsyncExitStack, home: Path, config: settin
     venue.keyring.add_card(card, [check_card(one, None) for one in earlier_cards(home)])
     own = TrustState(own=identity.domain, bundles={identity.domain: bundle_of(card.value, now)})
     return await _connect(home, config, venue, keys, credential, Trust(own))
+
+
+def _credentials(home: Path, source: Source) -> dict[str, str]:
+    return read_credentials(home, source.credentials, source.kind, source.location)
 
 
 def _engine_limits(config: settings.Config) -> EngineLimits:

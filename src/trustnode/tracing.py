@@ -31,7 +31,7 @@ from trustnode.engine.leak import Copies, Found, Marked, Original, Suspicious
 from trustnode.engine.source import Source, source_of
 from trustnode.errors import error
 from trustnode.home import MASK_KEY_FILE
-from trustnode.keys.files import read_secret
+from trustnode.keys import read_credentials, read_secret
 from trustnode.store import check
 from trustnode.store.unit import View
 
@@ -109,6 +109,11 @@ class Traced(NamedTuple):
         return frozenset(name for pair in self.pairs for name in pair.names)
 
 
+def _credentials(home: Path, source: Source) -> dict[str, dict[str, str]]:
+    name = source.credentials
+    return {name: read_credentials(home, name, source.kind, source.location)} if name else {}
+
+
 def trace(home: Path, product: str, file: Suspicious, *, original: Path | None = None) -> Traced:
     """Compare a file with every marked copy of a product.
 
@@ -132,7 +137,8 @@ def trace(home: Path, product: str, file: Suspicious, *, original: Path | None =
         step = 'Offers mark copies by a line such as: trace = "mark amount by 0.01 key id"'
         raise error("NOT_FOUND", f"no marked copy of {handle} was delivered", next_step=step)
     table = prepared.registration.tables[0].name
-    with Original(_kept(original, table) if original else prepared.source, table, file) as rows:
+    source = _kept(original, table) if original else prepared.source
+    with Original(source, table, file, _credentials(home, source)) as rows:
         counted = {group: rows.count(group) for group in _groups(copies)}
         held = {copy.agreement: rows.marker_rows(_marked(copy)) for copy in copies}
     return _traced(handle, file, copies, counted, held)

@@ -121,8 +121,12 @@ def source_of(binding: Binding) -> Source:
     """
     try:
         return msgspec.convert(
-            {"kind": binding.kind, "location": binding.location, "tables": dict(binding.tables)}, Source
-        )
+            {
+                "kind": binding.kind, "location": binding.location, "tables": dict(binding.tables),
+                "credentials": binding.credentials, "version": binding.version,
+            },
+            Source,
+        )  # fmt: skip
     except msgspec.ValidationError:
         raise error("VOCABULARY_UNKNOWN", f"resource.kind: {binding.kind!r} is not read here", field="kind") from None
 

@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import importlib.util
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
-from trustnode.cli import output
+from trustnode.cli import asking, output
 from trustnode.errors import error
 
 if TYPE_CHECKING:
-    from trustnode.core.catalog import Table
+    from trustnode.core.catalog import Binding, Table
     from trustnode.core.policy.governed import Governed
-    from trustnode.sdk.product_file import Header, ProductFile
+    from trustnode.sdk.product_file import Header, ProductFile, Where
 
 NOWHERE = "venue.example"
 """Stands for the venue where a file is only checked."""
 
 
-def describe(kind: str, location: str, tables: Mapping[str, str]) -> tuple[Table, ...]:
+def describe(where: Where) -> tuple[Table, ...]:
     """Read the columns of a source.
 
     Raises:
-        TrustnodeError: FIELD_FORMAT; USAGE where the engine is not installed.
+        TrustnodeError: FIELD_FORMAT; CONFIG_INVALID (its credentials); USAGE where the engine is not installed.
     """
     if importlib.util.find_spec("duckdb") is None:
         step = "Install it with: pip install 'trustnode[node]'"
@@ -38,10 +37,11 @@ def describe(kind: str, location: str, tables: Mapping[str, str]) -> tuple[Table
     from trustnode.engine.source import Kind, Source
     from trustnode.engine.source import describe as read
 
-    if kind not in get_args(Kind):
+    if where.kind not in get_args(Kind):
         known = ", ".join(get_args(Kind))
-        raise error("FIELD_FORMAT", f"kind: no reader for {kind} here; it reads {known}", field="kind")
-    found = read(Source(kind=cast("Kind", kind), location=location, tables=dict(tables)))
+        raise error("FIELD_FORMAT", f"kind: no reader for {where.kind} here; it reads {known}", field="kind")
+    source = Source(cast("Kind", where.kind), where.location, dict(where.tables), where.credentials, where.version)
+    found = read(source, _secrets(where))
     for table in found:
         if table.left_out:
             output.note(f"note     {table.name}: no type for {', '.join(table.left_out)}; not delivered")
@@ -58,8 +58,19 @@ def plan(file: ProductFile, governed: Governed, sql: str) -> None:
     from trustnode.engine.source import Kind, Source
 
     bound = file.binding(header())
-    source = Source(kind=cast("Kind", bound.kind), location=bound.location, tables=dict(bound.tables))
-    rehearsal.plan(source, governed, sql)
+    kind = cast("Kind", bound.kind)
+    source = Source(kind, bound.location, dict(bound.tables), bound.credentials, bound.version)
+    rehearsal.plan(source, governed, sql, _secrets(bound))
+
+
+def _secrets(where: Where | Binding) -> dict[str, dict[str, str]]:
+    """What the credentials say; they lie in the home of the node that ``--home`` names."""
+    from trustnode.keys import read_credentials
+
+    if not where.credentials:
+        return {}
+    found = read_credentials(asking.home(), where.credentials, where.kind, where.location)
+    return {where.credentials: found}
 
 
 def load(path: Path) -> ProductFile:

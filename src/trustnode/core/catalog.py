@@ -111,6 +111,10 @@ class Binding(Statement, tag="resource-binding", kw_only=True, frozen=True):
     location: Text
     tables: tuple[tuple[str, str], ...] = ()
     """(name in SQL, file or table in the source)."""
+    credentials: str = ""
+    """Name of the file below the node's home that holds them; never what stands in it."""
+    version: str = ""
+    """PostgreSQL: a query whose one value changes with the data."""
 
     def required(self) -> tuple[Required, ...]:
         """Who registers the product."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from trustnode.core.policy.schema import columns
 from trustnode.engine import message as wire
 from trustnode.engine import parameters, relation, tables
+from trustnode.engine.source import arrow
 
 
 def answer(request: wire.ClerkRequest) -> wire.ClerkAnswer:
@@ -26,4 +27,4 @@ def answer(request: wire.ClerkRequest) -> wire.ClerkAnswer:
             return wire.TableWritten(tables.frames(name, rows))
         case wire.WriteSchema(known, governed):
             shown = relation.governed_schema(governed, columns(known)) if governed else known
-            return wire.SchemaWritten(shown, tables.encoded(tables.arrow_schema(shown)))
+            return wire.SchemaWritten(shown, tables.encoded(arrow.arrow_schema(shown)))

@@ -76,8 +76,8 @@ class Marked(NamedTuple):
 class Original:
     """The rows of a product beside a suspect file, in one connection that reads nothing else."""
 
-    def __init__(self, source: Source, table: str, file: Suspicious) -> None:
-        """Open both.
+    def __init__(self, source: Source, table: str, file: Suspicious, secrets: reading.Secrets | None = None) -> None:
+        """Open both; ``secrets`` is what the credentials of the source say.
 
         Raises:
             TrustnodeError: FIELD_FORMAT, a file cannot be read; NOT_FOUND, the source has no such table.
@@ -87,11 +87,11 @@ class Original:
         self._file = file
         self._db = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
         with reading.readable():
-            reading.attach(self._db, source)
-            self._reader = reading.readers(self._db, source).get(table, "")
-            if not self._reader:
+            reader = reading.open_source(self._db, source, secrets or {}).readers.get(table)
+            if reader is None:
                 raise error("NOT_FOUND", f"the source has no table {table}", field="table")
-            self._columns = columns(reading.describe_reader(self._db, table, self._reader).columns)
+            self._columns = columns(reader.table().columns)
+            self._reader = reader.item(list(self._columns), None)
             self._suspect = _reader(file.path)
             self._names = [str(row[0]) for row in self._db.execute(f"DESCRIBE FROM {self._suspect}").fetchall()]
         self._db.execute(f'CREATE SCHEMA "{_HERE}"')

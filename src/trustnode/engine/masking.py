@@ -126,7 +126,7 @@ def masked(mask: Mask, column: Column, schema: str) -> exp.Expr:
     return exp.cast(tree, sql_type(masked_type(column, mask)), dialect="duckdb")
 
 
-def patterns(select: exp.Select) -> list[exp.Expr]:
+def patterns(select: exp.Expr) -> list[exp.Expr]:
     """Each pattern of a governed sub-select applied to nothing: one that the engine cannot read fails there."""
     return [
         exp.RegexpReplace(this=exp.Literal.string(""), expression=node.expression, replacement=exp.Literal.string(""))

@@ -18,7 +18,7 @@ from trustnode.core.policy.governed import Governed, GovernedTable
 from trustnode.core.policy.schema import Column
 from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, Prefix
 from trustnode.core.tracing import MarkSecret
-from trustnode.engine.source import Source, Table
+from trustnode.engine.source import Secrets, Source, Table
 
 Value = str | int | bool | None
 """A parameter as documents hold it: a fraction, a date or a time is text."""
@@ -64,6 +64,8 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
     policy_digest: str
     data_version: str
     source: Source
+    columns: dict[str, tuple[Column, ...]] = {}
+    """Table -> columns it was registered with; a source that has others is not served. Empty: not compared."""
     governed: Governed
     hash_key: bytes = b""
     """Secret of this agreement for keyed hashes; needed when a mask hashes. At least 16 bytes."""
@@ -74,6 +76,11 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: RunLimits = RunLimits()
     joined: tuple[SessionSpec, ...] = ()
     """Further agreements that the same queries read; nothing is joined to those in turn. Limits are the first one's."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Everything its worker reads."""
+        return tuple(part.source for part in self.parts)
 
     @property
     def parts(self) -> tuple[SessionSpec, ...]:
@@ -96,9 +103,30 @@ class ClerkSpec(msgspec.Struct, frozen=True):
     limits: RunLimits = RunLimits(memory_bytes=64 << 20)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """None: it sees no data."""
+        return ()
+
+    @property
     def key(self) -> tuple[str, str, str]:
         """What a warm worker is kept for; no agreement has an empty name."""
         return "", self.owner, ""
+
+
+class ProbeSpec(msgspec.Struct, frozen=True):
+    """A worker that asks a source beyond this machine whether its data have changed, and reads none of them."""
+
+    source: Source
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The one that is asked."""
+        return (self.source,)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a warm worker is kept for; no agreement has an empty name, no caller's begins so."""
+        return "", "source:", _encode(self.source).hex()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +152,18 @@ class OpenSession(msgspec.Struct, frozen=True, tag="open"):
     """First request to a worker."""
 
     spec: SessionSpec
+    secrets: Secrets = {}
+
+
+class OpenProbe(msgspec.Struct, frozen=True, tag="probe"):
+    """First request to a worker that answers ``ReadVersion`` for one source."""
+
+    source: Source
+    secrets: Secrets = {}
+
+
+class ReadVersion(msgspec.Struct, frozen=True, tag="version"):
+    """What tells the present state of the source's data from another."""
 
 
 class OpenClerk(msgspec.Struct, frozen=True, tag="clerk"):
@@ -163,6 +203,7 @@ class DescribeSource(msgspec.Struct, frozen=True, tag="describe"):
     """Read the columns of a source; the worker serves nothing else."""
 
     source: Source
+    secrets: Secrets = {}
 
 
 class PlanQuery(msgspec.Struct, frozen=True, tag="plan"):
@@ -204,7 +245,8 @@ class ReadQuery(msgspec.Struct, frozen=True, tag="read"):
 
 
 ClerkRequest = FindParameters | ReadParameters | WriteSchema | WriteTable
-Request = OpenSession | OpenClerk | ClerkRequest | DescribeSource | PlanQuery | ShowSchema | RunQuery | ReadQuery
+Opening = OpenSession | OpenClerk | OpenProbe
+Request = Opening | ClerkRequest | ReadVersion | DescribeSource | PlanQuery | ShowSchema | RunQuery | ReadQuery
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -215,6 +257,12 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     """Answer to ``DescribeSource``."""
 
     tables: tuple[Table, ...]
+
+
+class VersionRead(msgspec.Struct, frozen=True, tag="version-read"):
+    """Answer to ``ReadVersion``."""
+
+    version: str
 
 
 class Planned(msgspec.Struct, frozen=True, tag="planned"):
@@ -274,7 +322,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 
 
 ClerkAnswer = ParametersFound | ParametersRead | SchemaWritten | TableWritten
-Answer = Ready | Described | Planned | ClerkAnswer | SmallResult | End | Failure
+Answer = Ready | Described | VersionRead | Planned | ClerkAnswer | SmallResult | End | Failure
 
 
 class Frame(NamedTuple):

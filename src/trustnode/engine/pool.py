@@ -24,10 +24,12 @@ import msgspec
 from trustnode.core.policy.governed import GovernedTable
 from trustnode.core.policy.schema import Column
 from trustnode.engine import message as wire
+from trustnode.engine import probing
 from trustnode.engine.asking import Session, SmallAnswer
 from trustnode.engine.kept import Kept, digest_of
 from trustnode.engine.kept_files import Relations
-from trustnode.engine.message import ClerkSpec, Frame, Parameter, Plan, RunLimits, SessionSpec
+from trustnode.engine.message import ClerkSpec, Frame, Parameter, Plan, ProbeSpec, RunLimits, SessionSpec
+from trustnode.engine.probing import Credentials, Spec
 from trustnode.engine.process import WorkerProcess
 from trustnode.engine.source import Source, Table
 from trustnode.engine.streaming import Frames, FrameStream, refuse
@@ -58,6 +60,7 @@ PATIENCE_SECONDS: Final = 1.0
 """After this a caller is next, although a warm worker goes to somebody who needs another."""
 _OPEN_SECONDS: Final = 60.0
 _CLERK_SECONDS: Final = 5.0
+_VERSION_SECONDS: Final = 15.0
 
 
 class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,14 +92,21 @@ class _Turn(NamedTuple):
 class EnginePool:
     """All worker processes of a node; an async context manager."""
 
-    def __init__(self, limits: EngineLimits = EngineLimits(), folder: Path | None = None) -> None:  # noqa: B008
+    def __init__(
+        self,
+        limits: EngineLimits = EngineLimits(),  # noqa: B008 - an immutable value
+        folder: Path | None = None,
+        credentials: Credentials = probing.no_credentials,
+    ) -> None:
         """Start nothing yet.
 
         Args:
-            limits: Bounds.
+            limits: Bounds of the pool and of each query.
             folder: Where whole tables may be kept; None: nowhere.
+            credentials: Reads what a source names; called whenever a worker opens one.
         """
         self._limits = limits
+        self._credentials = credentials
         self.run_limits = limits.run
         self._executor = ThreadPoolExecutor(
             2 * (limits.max_workers + limits.spare_workers) + 2, thread_name_prefix="engine"
@@ -147,7 +157,7 @@ class EnginePool:
         """Open a session, or find it warm.
 
         Raises:
-            TrustnodeError: BUSY; FIELD_FORMAT (source not readable); OFFER_UNENFORCEABLE (the policy does not fit it).
+            TrustnodeError: BUSY; SOURCE_UNAVAILABLE; OFFER_UNENFORCEABLE (the policy does not fit the source).
         """
         session = Session(self, spec)
         if session.digest not in self._sessions:
@@ -163,15 +173,34 @@ class EnginePool:
         return Clerk(self, ClerkSpec(owner))
 
     async def describe(self, source: Source) -> tuple[Table, ...]:
-        """Read the columns of a source in a worker of its own, which ends afterwards."""
-        worker = await self._spare()
+        """Read the columns of a source in a worker of its own, which ends afterwards.
+
+        Raises:
+            TrustnodeError: FIELD_FORMAT, which speaks to the provider; CONFIG_INVALID (its credentials); DEADLINE.
+        """
+        secrets = await asyncio.to_thread(probing.secrets_of, (source,), self._credentials)
+        worker = await self._loaded((source,))
         try:
-            answer = await worker.exchange(wire.DescribeSource(source), _OPEN_SECONDS)
+            answer = await worker.exchange(wire.DescribeSource(source, secrets), _OPEN_SECONDS)
         finally:
             await worker.close()
         if not isinstance(answer, wire.Described):
             refuse(answer)
         return answer.tables
+
+    async def data_version(self, source: Source) -> str:
+        """What tells the present state of a source's data from another; asked anew each time.
+
+        Raises:
+            TrustnodeError: SOURCE_UNAVAILABLE, BUSY.
+        """
+        if not source.needs_network:
+            return await asyncio.to_thread(probing.version_of_files, source)
+        async with self.worker(ProbeSpec(source)) as worker:
+            answer = await worker.exchange(wire.ReadVersion(), _VERSION_SECONDS)
+        if not isinstance(answer, wire.VersionRead):
+            refuse(answer)
+        return answer.version
 
     async def kill(self, agreement: str, reason: str = "CANCELLED") -> int:
         """End every worker of an agreement at once.
@@ -220,7 +249,7 @@ class EnginePool:
             self._discard(worker)
 
     @contextlib.asynccontextmanager
-    async def worker(self, spec: SessionSpec | ClerkSpec) -> AsyncIterator[WorkerProcess]:
+    async def worker(self, spec: Spec) -> AsyncIterator[WorkerProcess]:
         """A worker that is open for this spec, for one exchange."""
         worker = await self.borrow(spec)
         try:
@@ -228,7 +257,7 @@ class EnginePool:
         finally:
             self.release(worker)
 
-    async def borrow(self, spec: SessionSpec | ClerkSpec) -> WorkerProcess:
+    async def borrow(self, spec: Spec) -> WorkerProcess:
         """A worker that is open for this spec; give it back with ``release``.
 
         Raises:
@@ -243,7 +272,7 @@ class EnginePool:
         self._busy.add(worker)
         return worker
 
-    async def _opened(self, spec: SessionSpec | ClerkSpec, key: Key) -> WorkerProcess:
+    async def _opened(self, spec: Spec, key: Key) -> WorkerProcess:
         """A new worker in a place that was taken."""
         try:
             worker = await self._open(spec, key)
@@ -318,9 +347,9 @@ class EnginePool:
             if turn is not None:
                 turn.granted.set_result(None)
 
-    async def _open(self, spec: SessionSpec | ClerkSpec, key: Key) -> WorkerProcess:
-        opening = wire.OpenSession(spec) if isinstance(spec, SessionSpec) else wire.OpenClerk(spec.limits)
-        worker = await self._spare()
+    async def _open(self, spec: Spec, key: Key) -> WorkerProcess:
+        opening = await asyncio.to_thread(probing.opening, spec, self._credentials)
+        worker = await self._loaded(spec.sources)
         try:
             answer = await worker.exchange(opening, _OPEN_SECONDS)
             if not isinstance(answer, wire.Ready):
@@ -356,6 +385,14 @@ class EnginePool:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
+    async def _loaded(self, sources: Sequence[Source]) -> WorkerProcess:
+        """A worker that belongs to nobody; with a network only where one of the sources lies beyond this machine."""
+        if not any(source.needs_network for source in sources):
+            return await self._spare()
+        if self._closed:
+            raise error("DRAINING")
+        return await self._start(network=True)
+
     async def _spare(self) -> WorkerProcess:
         """A loaded worker that belongs to nobody; another is started in its place."""
         if self._closed:
@@ -368,8 +405,8 @@ class EnginePool:
         while len(self._spares) < self._limits.spare_workers:
             self._spares.append(asyncio.ensure_future(self._start()))
 
-    async def _start(self) -> WorkerProcess:
-        worker = WorkerProcess(self._executor)
+    async def _start(self, *, network: bool = False) -> WorkerProcess:
+        worker = WorkerProcess(self._executor, network=network)
         try:
             await worker.ready()
         except BaseException:
@@ -420,6 +457,6 @@ class Clerk:
         return answer
 
 
-def key_of(spec: SessionSpec | ClerkSpec) -> Key:
+def key_of(spec: Spec) -> Key:
     """What a warm worker is kept for: whose it is, and everything it was told when it was opened."""
     return (spec.key[0], digest_of(spec), "") if isinstance(spec, SessionSpec) else spec.key

@@ -27,27 +27,34 @@ START_SECONDS: Final = 30.0
 KILL_GRACE_SECONDS: Final = 0.5
 """Between the interrupt and the kill."""
 _SOCKET_BUFFER_BYTES: Final = 1 << 20
+_PROGRAM: Final = (sys.executable, "-P", "-s", "-m", "trustnode.engine.worker")
 _PACKAGE_ROOT: Final = Path(__file__).resolve().parents[2]
 Reading = asyncio.Future[wire.Frame | wire.Answer]
 
 _SPENT: Final = frozenset({signal.SIGXCPU, signal.SIGKILL, signal.SIGABRT})
 """Signals that end a worker which used up processor time or memory (SIGKILL: the kernel, for want of memory)."""
 
-_SPENDING: Final = frozenset({"QUERY_TOO_COSTLY", "INTERNAL"})
+_SPENDING: Final = frozenset({"QUERY_TOO_COSTLY", "INTERNAL", "SOURCE_UNAVAILABLE"})
 """Failures of the engine after which the process serves nobody any more."""
 
 
 class WorkerProcess:
     """A started worker; serves one exchange at a time."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, *, network: bool = False) -> None:
+        """Start it.
+
+        Args:
+            executor: Runs what waits for it.
+            network: Whether it may reach the network, because its source lies there.
+        """
         self._executor = executor
         self._data, theirs = socket.socketpair()
         self._control, their_control = socket.socketpair()
         self._data.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
         with theirs, their_control:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
-            self._process = _start(theirs, their_control)
+            self._process = _start(theirs, their_control, network=network)
         self._run = 0
         self._reading: Reading | None = None
         self._killed_for: TrustnodeError | None = None
@@ -200,11 +207,11 @@ def _reason_of(status: int | None) -> TrustnodeError:
     return error("INTERNAL", "the worker of this query has ended")
 
 
-def _start(data: socket.socket, control: socket.socket) -> subprocess.Popen[bytes]:
+def _start(data: socket.socket, control: socket.socket, *, network: bool) -> subprocess.Popen[bytes]:
     """Start the program with nothing of our environment but where Python finds this package."""
     numbers = [data.fileno(), control.fileno()]
     return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-P", "-s", "-m", "trustnode.engine.worker", *map(str, numbers), str(os.getpid())],
+        [*_PROGRAM, *map(str, numbers), str(os.getpid()), "network" if network else "confined"],
         pass_fds=numbers,
         env={"PYTHONPATH": str(_PACKAGE_ROOT), "LANG": "C.UTF-8", "TZ": "UTC"},
         stdin=subprocess.DEVNULL,

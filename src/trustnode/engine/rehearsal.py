@@ -12,20 +12,22 @@ from trustnode.core import tracing
 from trustnode.core.policy.governed import Governed
 from trustnode.engine.message import SessionSpec
 from trustnode.engine.session import Session
-from trustnode.engine.source import Source
+from trustnode.engine.source import Secrets, Source, readable
 
 _NO_SECRET: Final = bytes(32)
 """Stands for the key of an agreement: nothing that it masks is delivered."""
 
 
-def plan(source: Source, governed: Governed, sql: str) -> None:
-    """Plan a query as the node would.
+def plan(source: Source, governed: Governed, sql: str, secrets: Secrets) -> None:
+    """Plan a query as the node would; ``secrets`` is what the credentials of the source say.
 
     Raises:
-        TrustnodeError: Why the node would refuse it.
+        TrustnodeError: Why the node would refuse it; FIELD_FORMAT when the source cannot be read.
     """
     spec = SessionSpec(
         agreement="example", policy_digest="", data_version="", source=source, governed=governed, hash_key=_NO_SECRET,
         mark=tracing.recipient(_NO_SECRET, "example", "example").secret,
     )  # fmt: skip
-    Session(spec).plan(sql, ())
+    with readable():
+        session = Session(spec, secrets)
+    session.plan(sql, ())

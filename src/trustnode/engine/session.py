@@ -10,10 +10,10 @@ read is fast, and what the policy hides is not in the process. A larger one stay
 from __future__ import annotations
 
 import dataclasses
-import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
+from secrets import token_hex
 from typing import Final
 
 import duckdb
@@ -51,21 +51,30 @@ _STATIC_CONFIG: Final[Mapping[str, str]] = {
 class Session:
     """Plans and runs the queries of one agreement."""
 
-    def __init__(self, spec: SessionSpec) -> None:
+    def __init__(self, spec: SessionSpec, secrets: reading.Secrets | None = None) -> None:
         """Open the source and lock the engine.
 
         Raises:
-            TrustnodeError: FIELD_FORMAT when the source cannot be read, OFFER_UNENFORCEABLE when the policy names
-                something the source does not have.
+            SourceFailed: The source cannot be read, or is not what was registered.
+            TrustnodeError: OFFER_UNENFORCEABLE when the policy names something the source does not have.
         """
         self._spec = spec
-        self._token = secrets.token_hex(16)
+        self._secrets = secrets or {}
+        self._opened: list[reading.Opened] = []
+        self._is_streamed = False
+        """Whether any table is read from its source by each query, and not from memory."""
+        self._token = token_hex(16)
         self._schemas = tuple(f"g{self._token}{number or ''}" for number in range(len(spec.parts)))
         self._second = SecondParser(self._schemas)
         self._connection = _connect(spec)
         self._databases: dict[str, str] = {}
-        relations = self._open()
-        _lock(self._connection, spec)
+        try:
+            with reading.served(self.explained):
+                relations = self._open()
+            _lock(self._connection, spec)
+        except BaseException:
+            self._connection.close()
+            raise
         self._planner = Planner(relations, self._second)
         self._plans: OrderedDict[tuple[str, str, date], tuple[Rewritten, Plan]] = OrderedDict()
         self._check_relations(relations)
@@ -78,6 +87,25 @@ class Session:
     def interrupt(self) -> None:
         """Stop the running query; called from another thread."""
         self._connection.interrupt()
+
+    def explained(self, failure: Exception) -> Exception:
+        """What ended a query, if it was a source; else ``failure`` itself."""
+        own = [last for opened in self._opened if (last := opened.failure()) is not None]
+        if own:
+            return own[0] if isinstance(own[0], reading.SourceFailed) else reading.SourceFailed(type(own[0]).__name__)
+        is_of_the_engine = isinstance(failure, duckdb.Error | OSError | pa.ArrowException)
+        if is_of_the_engine and self._is_streamed and any(opened.has_changed() for opened in self._opened):
+            return reading.SourceFailed("a file of the source has changed while it was read")
+        return failure
+
+    def check_unchanged(self) -> None:
+        """After the last row: what was read is what was opened.
+
+        Raises:
+            SourceFailed: A file was replaced, written to or taken away meanwhile.
+        """
+        if self._is_streamed and any(opened.has_changed() for opened in self._opened):
+            raise reading.SourceFailed("a file of the source has changed while it was read")
 
     def plan(self, sql: str, parameters: tuple[Parameter, ...]) -> Plan:
         """Check, rewrite and type a query without reading data."""
@@ -151,18 +179,18 @@ class Session:
     ) -> Iterator[Relation]:
         """Everything of one agreement in a schema of its own: the secrets of its masks and marks, its tables."""
         connection, schema = self._connection, self._schemas[number]
-        # a file that two products share is opened once: the engine refuses it a second time
-        database = self._databases.setdefault(part.source.location, f"{reading.DATABASE}{number or ''}")
-        with reading.readable():
-            reading.attach(connection, part.source, database)
-            readers = reading.readers(connection, part.source, database)
+        database = f"{reading.DATABASE}{number or ''}"
+        if part.source.kind == "duckdb":  # a file that two products share is opened once: a second time is refused
+            database = self._databases.setdefault(part.source.location, database)
+        opened = reading.open_source(connection, part.source, self._secrets, database, part.columns)
+        self._opened.append(opened)
         connection.execute(f'CREATE SCHEMA "{schema}"')
         self._create_hash(part, schema)
         self._create_mark(part, schema)
         for count, table in enumerate(part.governed.tables):
             place = f"t{number}_{count}" if number else f"t{count}"
-            opened = self._open_table(part, schema, place, table, readers.get(table.name, ""))
-            yield dataclasses.replace(opened, called=next(names), rule=rule)
+            relation = self._open_table(part, schema, place, table, opened.readers.get(table.name))
+            yield dataclasses.replace(relation, called=next(names), rule=rule)
 
     def _create_hash(self, part: SessionSpec, schema: str) -> None:
         """The keyed hash as a macro: its key stands in no text of a query."""
@@ -182,35 +210,34 @@ class Session:
             raise error("INTERNAL", "a marked copy needs the secrets of its agreement")
         self._connection.execute(fingerprint.macro_sql(schema, part.mark))
 
-    def _open_table(self, part: SessionSpec, schema: str, place: str, table: GovernedTable, reader: str) -> Relation:
-        if not reader:
+    def _open_table(
+        self, part: SessionSpec, schema: str, place: str, table: GovernedTable, reader: reading.Reader | None
+    ) -> Relation:  # fmt: skip
+        if reader is None:
             raise unenforceable(f"the source has no table {table.name}", table.name)
         rule = part.governed.aggregate
-        with reading.readable():
-            found = columns(reading.describe_reader(self._connection, table.name, reader).columns)
+        found = columns(reader.table().columns)
         person = rule.person if rule else None
+        needed = sorted(governing.needed_columns(table, person))
+        reading.check_registered(table.name, found, part.columns.get(table.name, ()), needed)
+        self._check_constants(governing.row_filter(table.rows, found) if table.rows else None, table.name)
         units = {name: f"p{self._token}n{n}" for n, name in enumerate(governing.counted_units(table, person))}
         select = governing.governed_select(table, found, schema=schema, place=place, units=units)
-        needed = governing.needed_columns(table, person)
-        rows = markers.Rows(reader, table, found, sorted(needed), part.mark.seed if part.mark else b"")
-        self._create_place(part, markers.Place(schema, place), rows)
+        item = reader.item(needed, table.rows)
+        rows = markers.Rows(item, table, found, needed, part.mark.seed if part.mark else b"")
+        self._create_place(markers.Place(schema, place), rows, reader.size_bytes())
         called = TableName(schema_name(part.agreement), table.name, reading.folded(table.name))
         shown = governing.governed_schema(table, found)
         return Relation(called, shown, select, place, uses=table.uses, units=units)
 
-    def _create_place(self, part: SessionSpec, place: markers.Place, rows: markers.Rows) -> None:
+    def _create_place(self, place: markers.Place, rows: markers.Rows, size_bytes: int | None) -> None:
         listed = ", ".join(reading.quoted_name(column) for column in rows.needed)
-        is_small = _loaded_bytes(self._connection, part, rows.reader) <= (
-            self._spec.limits.load_bytes // len(self._spec.parts)
-        )
-        try:
-            reader = self._with_markers(place.beside("markers"), rows)
-            what = f"TABLE {place.sql} AS SELECT {listed} FROM {reader}{rows.where}"
-            self._connection.execute(
-                f"CREATE {what}" if is_small else f"CREATE VIEW {place.sql} AS SELECT {listed} FROM {reader}"
-            )
-        except duckdb.ConversionException as failure:
-            raise unenforceable("a value of the row filter does not fit its column", rows.table.name) from failure
+        reader = self._with_markers(place.beside("markers"), rows)
+        if size_bytes is None or size_bytes > self._spec.limits.load_bytes // len(self._spec.parts):
+            self._is_streamed = True
+            self._connection.execute(f"CREATE VIEW {place.sql} AS SELECT {listed} FROM {reader}")
+        else:
+            self._connection.execute(f"CREATE TABLE {place.sql} AS SELECT {listed} FROM {reader}{rows.where}")
 
     def _with_markers(self, place: markers.Place, rows: markers.Rows) -> str:
         """The rows of the source, with the marker rows of this copy where the terms declare some."""
@@ -220,16 +247,23 @@ class Session:
             return rows.reader
         return markers.reader(self._connection, place, rows)
 
+    def _check_constants(self, tree: exp.Expr | None, name: str) -> None:
+        """Each value of a rule once, so that one which does not fit its column fails here and not at a consumer."""
+        if tree is None:
+            return
+        constants = [cast for cast in tree.find_all(exp.Cast) if cast.find(exp.Column) is None]
+        for text in (one.sql("duckdb") for one in [*constants, *masking.patterns(tree)]):
+            try:
+                self._connection.sql(f"SELECT {text}").fetchall()
+            except duckdb.Error as failure:
+                raise unenforceable("a value of a mask or of the row filter does not fit its column", name) from failure
+
     def _check_relations(self, relations: Sequence[Relation]) -> None:
         """Bind each sub-select once, so that a policy that cannot be applied fails here and not at a consumer."""
         for relation in relations:
-            constants = [cast for cast in relation.select.find_all(exp.Cast) if cast.find(exp.Column) is None]
-            texts = [f"{relation.select.sql('duckdb', identify=True)} LIMIT 0"]
-            texts += [f"SELECT {cast.sql('duckdb')}" for cast in constants]
-            texts += [f"SELECT {pattern.sql('duckdb')}" for pattern in masking.patterns(relation.select)]
+            self._check_constants(relation.select, relation.name)
             try:
-                for text in texts:
-                    self._connection.sql(text).fetchall()
+                self._connection.sql(f"{relation.select.sql('duckdb', identify=True)} LIMIT 0").fetchall()
             except duckdb.Error as failure:
                 raise unenforceable("a mask or the row filter does not fit the source", relation.name) from failure
 
@@ -252,15 +286,6 @@ def _lock(connection: duckdb.DuckDBPyConnection, spec: SessionSpec) -> None:
     connection.execute(f"SET allowed_paths = [{paths}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-
-
-def _loaded_bytes(connection: duckdb.DuckDBPyConnection, spec: SessionSpec, reader: str) -> int:
-    """Size of a table when it is uncompressed, estimated from what is known without reading it."""
-    if spec.source.kind == "parquet":
-        metadata = reader.replace("read_parquet(", "parquet_metadata(", 1)
-        row = connection.execute(f"SELECT sum(total_uncompressed_size) FROM {metadata}").fetchone()
-        return int(row[0] or 0) if row else 0
-    return sum(path.stat().st_size for path in reading.files(spec.source))
 
 
 def _output(relation: duckdb.DuckDBPyRelation) -> tuple[Column, ...]:

@@ -11,18 +11,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from trustnode.core.policy.schema import Column
 from trustnode.engine.frames import FrameEncoder
 from trustnode.engine.message import Cell
 from trustnode.errors import error
-
-_FIXED: Final[Mapping[str, pa.DataType]] = {
-    "float32": pa.float32(), "float64": pa.float64(), "utf8": pa.string(), "bool": pa.bool_(), "date32": pa.date32(),
-    "time": pa.time64("us"), "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC"),
-    "binary": pa.binary(),
-    **{f"{kind}int{bits}": getattr(pa, f"{kind}int{bits}")() for kind in ("", "u") for bits in (8, 16, 32, 64)},
-}  # fmt: skip
-"""Type word of the catalogue -> Arrow type; decimals come besides."""
 
 
 def _field(name: str, kind: pa.DataType, *, needed: bool = False) -> pa.Field:
@@ -75,11 +66,6 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     ]),
 }  # fmt: skip
 """Name of an answer -> its schema."""
-
-
-def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
-    """The Arrow schema that columns of the catalogue have when they are delivered."""
-    return pa.schema([pa.field(column.name, _arrow_type(column.type)) for column in columns])
 
 
 def encoded(schema: pa.Schema) -> bytes:
@@ -138,10 +124,3 @@ def _member(value: Any) -> tuple[int, Any]:
             return 3, bits
         case _:
             return 4, value
-
-
-def _arrow_type(word: str) -> pa.DataType:
-    if word.startswith("decimal("):
-        precision, scale = word.removeprefix("decimal(").removesuffix(")").split(",")
-        return pa.decimal128(int(precision), int(scale))
-    return _FIXED[word]

@@ -29,7 +29,8 @@ from trustnode.engine import message as wire
 from trustnode.engine import source as reading
 from trustnode.engine.frames import FrameEncoder, batch_rows, limited
 from trustnode.engine.session import Session
-from trustnode.errors import TrustnodeError, error
+from trustnode.engine.source.foreign import Foreign
+from trustnode.errors import REASONS, TrustnodeError, error
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -37,9 +38,11 @@ _CLONE_NEWNET: Final = 0x40000000
 _ADDRESS_SPACE_BEYOND_MEMORY: Final = 1536 << 20
 """What libraries, threads and Arrow buffers map besides the engine's own memory."""
 _OPEN_FILES: Final = 128
+NETWORK: Final = "network"
 
 _OUT_OF_MEMORY: Final = ("Out of Memory", "bad allocation", "malloc", "bad_alloc", "realloc")
 _INTERRUPTED: Final = ("INTERRUPT", "Interrupted")
+_UNAVAILABLE: Final = REASONS["SOURCE_UNAVAILABLE"].meaning
 
 
 class Runs:
@@ -80,6 +83,7 @@ class Worker:
     def __init__(self, data: socket.socket, runs: Runs) -> None:
         self._data = data
         self._runs = runs
+        self._probed: Foreign | None = None
 
     def serve(self) -> None:
         """Answer requests until the node closes the socket."""
@@ -91,20 +95,26 @@ class Worker:
             try:
                 answer = self._answer(request)
             except Exception as failure:  # noqa: BLE001 - every failure becomes an answer; the node decides
-                answer = failure_of(failure)
+                answer = failure_of(self._explained(failure))
             finally:
                 self._runs.end()
             wire.send_answer(self._data, answer)
 
     def _answer(self, request: wire.Request) -> wire.Answer:
         match request:
-            case wire.OpenSession(spec):
+            case wire.OpenSession(spec, secrets):
                 limit_memory(spec.limits)
-                self._runs.session = Session(spec)
+                self._runs.session = Session(spec, secrets)
                 return wire.Ready()
-            case wire.DescribeSource(source):
+            case wire.DescribeSource(source, secrets):
                 limit_memory(wire.RunLimits())
-                return wire.Described(reading.describe(source))
+                return wire.Described(reading.describe(source, secrets))
+            case wire.OpenProbe(source, secrets):
+                limit_memory(wire.RunLimits())
+                self._probed = reading.open_foreign(source, secrets)
+                return wire.Ready()
+            case wire.ReadVersion():
+                return wire.VersionRead(self._version())
             case wire.OpenClerk(limits):
                 limit_memory(limits)
                 return wire.Ready()
@@ -118,6 +128,15 @@ class Worker:
                 return self._stream(request)
             case wire.ReadQuery():
                 return self._read(request)
+
+    def _explained(self, failure: Exception) -> Exception:
+        """What lies behind an engine's failure where a source of the session has one of its own."""
+        return self._runs.session.explained(failure) if self._runs.session else failure
+
+    def _version(self) -> str:
+        if self._probed is None:
+            raise error("INTERNAL", "no source is open")
+        return self._probed.version()
 
     @property
     def _session(self) -> Session:
@@ -156,6 +175,7 @@ class Worker:
                     in_flight += 1
                 if quota:
                     return wire.End("quota")
+        self._session.check_unchanged()
         return wire.End("complete")
 
     def _read(self, request: wire.ReadQuery) -> wire.SmallResult:
@@ -171,6 +191,7 @@ class Worker:
                     encoded.append(frame)
                 if quota:
                     raise error("QUOTA_TOTAL", "the answer has more rows than are left")
+        self._session.check_unchanged()
         return wire.SmallResult(plan, tuple((frame.note, b"".join(frame.parts)) for frame in encoded))
 
 
@@ -181,6 +202,8 @@ def failure_of(failure: BaseException) -> wire.Failure:
         return wire.Failure(
             failure.reason, failure.message, dict(failure.metadata), _loggable(cause) if cause is not None else ""
         )
+    if isinstance(failure, reading.SourceFailed):
+        return wire.Failure("SOURCE_UNAVAILABLE", _UNAVAILABLE, detail=str(failure))
     text, detail = f"{type(failure).__name__}: {failure}", _loggable(failure)
     if isinstance(failure, MemoryError | duckdb.OutOfMemoryException | pa.ArrowMemoryError) or _says(
         text, _OUT_OF_MEMORY
@@ -189,7 +212,7 @@ def failure_of(failure: BaseException) -> wire.Failure:
     if isinstance(failure, duckdb.InterruptException) or _says(text, _INTERRUPTED):
         return wire.Failure("CANCELLED", "the query was stopped", detail=detail)
     if isinstance(failure, duckdb.IOException | duckdb.InternalException | duckdb.FatalException):
-        return wire.Failure("INTERNAL", "the source of this product could not be read", detail=detail)
+        return wire.Failure("SOURCE_UNAVAILABLE", _UNAVAILABLE, detail=detail)
     if isinstance(failure, duckdb.Error | pa.ArrowException | OSError):
         # One sentence for all: which value, which row and which expression failed is not for the consumer to learn.
         return wire.Failure("QUERY_INVALID", "the engine cannot compute this query", detail=detail)
@@ -215,14 +238,22 @@ def _too_large(max_bytes: int) -> TrustnodeError:
     )
 
 
-def confine(parent: int) -> None:
-    """Die with the node; no new privileges, no files to write, few to open, no network where the kernel allows it."""
+def confine(parent: int, *, network: bool) -> None:
+    """Die with the node; no new privileges, no files to write, few to open, no network that the kernel can take away.
+
+    Args:
+        parent: Process id of the node.
+        network: The source lies beyond this machine: then the network stays.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.unshare(_CLONE_NEWNET)  # needs a privilege that a careful operator does not give; then the limits stand alone
+    if not network:
+        libc.unshare(
+            _CLONE_NEWNET
+        )  # needs a privilege that a careful operator does not give; then the limits stand alone
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -252,9 +283,9 @@ def watch(control: socket.socket, runs: Runs) -> None:
 
 
 def main() -> None:
-    """Entry point: file descriptors of the two sockets and the process id of the node as arguments."""
+    """Entry point: file descriptors of both sockets, process id of the node, whether the network is needed."""
     data, control = (socket.socket(fileno=int(argument)) for argument in sys.argv[1:3])
-    confine(int(sys.argv[3]))
+    confine(int(sys.argv[3]), network=sys.argv[4] == NETWORK)
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it prints the consumer's text
     runs = Runs()
     threading.Thread(target=watch, args=(control, runs), daemon=True).start()

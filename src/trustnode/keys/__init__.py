@@ -19,6 +19,7 @@ from trustnode.keys.authority import (
     renewal_time,
 )
 from trustnode.keys.cards import issue_card, read_card, write_card
+from trustnode.keys.credentials import read_credentials
 from trustnode.keys.files import Custody, FileSigner, load_certificate_key, read_secret, write_secret
 from trustnode.keys.home import (
     NodeKeys,
@@ -51,6 +52,7 @@ __all__ = [
     "make_root",
     "node_credential",
     "read_card",
+    "read_credentials",
     "read_secret",
     "renewal_time",
     "root_key_files",

@@ -16,16 +16,19 @@ from typing import Final
 from trustnode.core.catalog import Table
 from trustnode.core.policy.schema import Column
 from trustnode.errors import error
-from trustnode.sdk.product_file import Describe
+from trustnode.sdk.product_file import Describe, Where
 
 SUFFIXES: Final = {
     ".parquet": "parquet",
     ".csv": "csv",
     ".tsv": "csv",
     ".json": "json",
+    ".ndjson": "json",
+    ".jsonl": "json",
     ".duckdb": "duckdb",
     ".db": "duckdb",
     ".sqlite": "sqlite",
+    ".sqlite3": "sqlite",
 }
 _PERSONAL: Final = re.compile(
     r"name|birth|phone|mobile|mail|address|passport|id_?card|ssn|姓名|电话|身份证|住址", re.IGNORECASE
@@ -48,7 +51,7 @@ def draft(path: Path, describe: Describe, beside: Path) -> str:
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise error("FIELD_FORMAT", f"{path.name}: a source ends in one of {', '.join(SUFFIXES)}", field="location")
-    tables = describe(kind, str(path.resolve()), {})
+    tables = describe(Where(kind, str(path.resolve())))
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "product"
     return "\n".join(
         [
@@ -96,7 +99,7 @@ def _product(name: str, tables: Sequence[Table]) -> list[str]:
 def _resource(kind: str, location: str, table: Table) -> list[str]:
     return [
         _line("[resource]", "", "never leaves home").replace("[resource] = ", "[resource]   "),
-        _line("kind", _text(kind), "parquet, csv, json, duckdb, sqlite"),
+        _line("kind", _text(kind), "parquet, csv, json, duckdb, sqlite, postgres, s3"),
         _line("location", _text(location), "relative to this file"),
         _line("table", _text(table.name), "its name in SQL"),
     ]

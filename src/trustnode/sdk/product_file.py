@@ -64,12 +64,29 @@ MAX_AGREEMENTS: Final = 1_000_000
 """What an offer with automatic approval lets the venue conclude, where the file names no number."""
 OFFER_LIFE_DAYS: Final = 365
 """How long an offer stands that names neither ``until`` nor days in ``period``."""
-KINDS: Final = ("parquet", "csv", "json", "duckdb", "sqlite")
+KINDS: Final = ("parquet", "csv", "json", "duckdb", "sqlite", "postgres", "s3")
+DATABASES: Final = ("duckdb", "sqlite", "postgres")
+"""Kinds whose ``table`` names a table and not a file."""
+ADDRESSES: Final = ("postgres", "s3")
+"""Kinds whose ``location`` is an address and not a path."""
 APPROVALS: Final = typing.get_args(Approval)
 VISIBILITIES: Final = typing.get_args(Visibility)
 
-Describe = Callable[[str, str, Mapping[str, str]], Sequence[Table]]
-"""(kind, absolute location, name in SQL -> file or table) -> tables with their columns."""
+
+class Where(NamedTuple):
+    """How the data are reached, as ``describe`` needs it."""
+
+    kind: str
+    location: str
+    """Absolute path, or address."""
+    tables: Mapping[str, str] = {}
+    """Name in SQL -> file or table."""
+    credentials: str = ""
+    version: str = ""
+
+
+Describe = Callable[[Where], Sequence[Table]]
+"""Gives the tables of a source with their columns."""
 
 
 class Header(NamedTuple):
@@ -126,12 +143,15 @@ class ProductFile:
 
     def binding(self, header: Header) -> Binding:
         """How the node reaches the data; the location is absolute."""
+        where = _where(self.path, self.contents.resource)
         return Binding(
             **self._common(header, (header.venue,)),
             product=self.handle(header.venue),
-            kind=self.contents.resource.kind,
-            location=str(_location(self.path, self.contents.resource)),
-            tables=tuple(_sources(self.contents.resource).items()),
+            kind=where.kind,
+            location=where.location,
+            tables=tuple(where.tables.items()),
+            credentials=where.credentials,
+            version=where.version,
         )
 
     def offers(self, header: Header, version: int = 1, names: Sequence[str] = ()) -> tuple[Offer, ...]:
@@ -412,22 +432,41 @@ def _digest(path: Path, text: str) -> str:
     raise error("FIELD_MISSING", f"{text}: no such file beside {path.name}; a statement in words has several")
 
 
-def _location(path: Path, resource: Resource) -> Path:
-    return (path.parent / resource.location).resolve()
+def _where(path: Path, resource: Resource) -> Where:
+    if resource.kind in ADDRESSES:
+        location = resource.location
+    else:
+        location = str(_path(path, resource))
+        if resource.credentials:
+            raise error("FIELD_FORMAT", f"credentials: a {resource.kind} source needs none", field="credentials")
+    if resource.version and resource.kind != "postgres":
+        raise error("FIELD_FORMAT", f"version: a {resource.kind} source tells it by itself", field="version")
+    named = _sources(resource, is_folder=Path(location).is_dir())
+    return Where(resource.kind, location, named, resource.credentials or "", resource.version or "")
 
 
-def _sources(resource: Resource) -> dict[str, str]:
+def _path(path: Path, resource: Resource) -> Path:
+    try:
+        return (path.parent / resource.location).resolve()
+    except (OSError, ValueError):
+        raise error("FIELD_FORMAT", "location: this is no path", field="location") from None
+
+
+def _sources(resource: Resource, *, is_folder: bool) -> dict[str, str]:
     """Name in SQL -> file or table in the source; empty: what the source holds, under its own names."""
-    if isinstance(resource.table, str):
-        in_database = resource.kind in ("duckdb", "sqlite")
-        target = resource.table if in_database else Path(resource.location).name
-        return {resource.table: target} if resource.table else {}
-    return {table.name: table.location for table in resource.table}
+    if not isinstance(resource.table, str):
+        return {table.name: table.location for table in resource.table}
+    if not resource.table:
+        return {}
+    if resource.kind in DATABASES:
+        schema, _, name = resource.table.rpartition(".")
+        return {name: resource.table} if schema else {resource.table: resource.table}
+    return {resource.table: "." if is_folder or resource.kind == "s3" else Path(resource.location).name}
 
 
 def _tables(path: Path, contents: Contents, describe: Describe) -> tuple[Table, ...]:
     resource = contents.resource
-    found = describe(resource.kind, str(_location(path, resource)), _sources(resource))
+    found = describe(_where(path, resource))
     extras = contents.product.columns or {}
     known = {column.name for table in found for column in table.columns}
     for name in extras:

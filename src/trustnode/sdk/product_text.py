@@ -121,6 +121,10 @@ class Resource(Shape, frozen=True, kw_only=True):
     kind: Text
     location: Text
     table: Text | tuple[TableLine, ...] = ""
+    credentials: Text | None = None
+    """Name of a file below the node's home: ``credentials/NAME.toml``."""
+    version: Text | None = None
+    """PostgreSQL: a query whose one value changes with the data."""
 
 
 class OfferTable(Shape, frozen=True, kw_only=True):

@@ -90,6 +90,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_UNWITNESSED: _ClassVar[Reason]
     REASON_WITNESS_POLICY: _ClassVar[Reason]
     REASON_QUOTA_AT_ONCE: _ClassVar[Reason]
+    REASON_SOURCE_UNAVAILABLE: _ClassVar[Reason]
 REASON_UNSPECIFIED: Reason
 REASON_REQUEST_EMPTY: Reason
 REASON_FIELD_MISSING: Reason
@@ -174,3 +175,4 @@ REASON_READ_ONLY: Reason
 REASON_UNWITNESSED: Reason
 REASON_WITNESS_POLICY: Reason
 REASON_QUOTA_AT_ONCE: Reason
+REASON_SOURCE_UNAVAILABLE: Reason

@@ -20,11 +20,10 @@ from trustnode.core.policy.governed import (
     Mask,
 )
 from trustnode.core.policy.masks import MASKS, parse_mask, shown
-from trustnode.engine import tables
 from trustnode.engine.masking import KEYED_METHODS, TEMPLATES
 from trustnode.engine.relation import governed_schema
 from trustnode.engine.session import Session
-from trustnode.engine.source import Source, describe
+from trustnode.engine.source import Source, arrow, describe
 from trustnode.errors import TrustnodeError
 
 COLUMNS = {
@@ -197,7 +196,7 @@ def test_the_type_in_the_catalogue_is_the_type_that_is_delivered_and_that_client
     in_catalogue = [(one.column.name, one.column.type) for one in shown(table, schema)]
     plan, rows = session.run("SELECT * FROM m", (), "")
     assert [(column.name, column.type) for column in plan.columns] == in_catalogue
-    told = tables.arrow_schema(governed_schema(table, {column.name: column for column in schema}))
+    told = arrow.arrow_schema(governed_schema(table, {column.name: column for column in schema}))
     assert told == session.answer_schema("SELECT * FROM m", ()) == rows.to_arrow_reader().schema
 
 

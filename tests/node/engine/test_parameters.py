@@ -12,8 +12,9 @@ from node.engine.test_pool import refusal
 
 from trustnode.core.document import MAX_INTEGER
 from trustnode.core.policy.schema import Column
-from trustnode.engine import parameters, tables
+from trustnode.engine import parameters
 from trustnode.engine.pool import EngineLimits, EnginePool
+from trustnode.engine.source import arrow
 from trustnode.errors import TrustnodeError
 
 COLUMNS = (
@@ -149,4 +150,4 @@ async def test_a_clerk_serves_one_caller_and_never_a_session():
         assert (await refusal(one.parameters([messages[0], (messages[1][0], b"x")]))).reason == "QUERY_INVALID"
         columns, schema = await one.schema(COLUMNS)
         assert columns == COLUMNS
-        assert pa.ipc.read_schema(pa.py_buffer(schema)) == tables.arrow_schema(COLUMNS)
+        assert pa.ipc.read_schema(pa.py_buffer(schema)) == arrow.arrow_schema(COLUMNS)

@@ -25,7 +25,7 @@ from trustnode.engine import message, process, worker
 from trustnode.engine.pool import EngineLimits, EnginePool, RunLimits
 from trustnode.engine.session import Session
 from trustnode.engine.source import Source
-from trustnode.errors import TrustnodeError
+from trustnode.errors import REASONS, TrustnodeError
 
 BIG_ROWS = 3_000_000
 SLOW_SQL = "SELECT count(*) AS n FROM big a, big b, big c WHERE sin(a.n + b.n + c.n) > 2"
@@ -351,16 +351,19 @@ async def test_a_source_is_described_in_a_worker(pool, directory):
     assert len(table.columns) == len(orders_table().schema)
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "duckdb"])
-async def test_a_source_that_cannot_be_read_is_a_defect_of_its_location(pool, tmp_path, make_spec, kind):
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json", "duckdb", "sqlite"])
+async def test_a_source_that_cannot_be_read_is_told_to_its_provider_and_not_to_a_consumer(
+    pool, tmp_path, make_spec, kind
+):
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x00\x01garbage" * 100 if kind != "csv" else b"")
     for location in (str(broken), str(tmp_path / "absent")):
-        source = Source(kind, location, {"orders": ""} if kind != "duckdb" else {})
+        source = Source(kind, location, {"orders": ""} if kind not in {"duckdb", "sqlite"} else {})
         failure = await refusal(pool.describe(source))
         assert failure.reason == "FIELD_FORMAT"
         assert failure.metadata["field"] == "location"
-        assert (await refusal(pool.session(make_spec(source=source)))).reason == "FIELD_FORMAT"
+        heard = await refusal(pool.session(make_spec(source=source)))
+        assert (heard.reason, heard.message) == ("SOURCE_UNAVAILABLE", REASONS["SOURCE_UNAVAILABLE"].meaning)
 
 
 async def test_the_frame_digest_covers_less_only_when_the_plan_says_so(pool, make_spec):

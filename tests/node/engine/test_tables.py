@@ -8,6 +8,7 @@ import pytest
 
 from trustnode.core.policy.schema import TYPES, Column
 from trustnode.engine import source, tables
+from trustnode.engine.source import arrow
 from trustnode.errors import TrustnodeError
 from trustnode.wire.frame import parse_frame
 
@@ -47,4 +48,4 @@ def test_every_type_of_the_catalogue_is_the_one_the_engine_delivers():
     columns = tuple(Column(name=f"c{i}", type=word) for i, word in enumerate(words))
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
-        assert db.sql(f"SELECT {select}").to_arrow_reader().schema == tables.arrow_schema(columns)
+        assert db.sql(f"SELECT {select}").to_arrow_reader().schema == arrow.arrow_schema(columns)

@@ -72,8 +72,8 @@ COLUMNS = (
 NOW = "2026-11-24T00:00:00.000Z"
 
 
-def describe(kind, location, tables):
-    return tuple(Table(name=name, columns=COLUMNS) for name in tables or {"loans": ""})
+def describe(where):
+    return tuple(Table(name=name, columns=COLUMNS) for name in where.tables or {"loans": ""})
 
 
 def header():
@@ -586,7 +586,7 @@ def test_a_source_of_no_known_kind_gets_no_draft(folder):
 
 
 def test_the_kinds_of_sources_are_those_of_the_page():
-    assert KINDS == ("parquet", "csv", "json", "duckdb", "sqlite")
+    assert KINDS == ("parquet", "csv", "json", "duckdb", "sqlite", "postgres", "s3")
 
 
 # --- positions --------------------------------------------------------------------------------------------------------

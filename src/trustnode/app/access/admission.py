@@ -6,7 +6,6 @@ to others: the durable decision (``decision``), the policy's own words (``core.p
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
@@ -38,7 +37,7 @@ from trustnode.core.policy import compiled, grammar, odrl
 from trustnode.core.stream import plan_commitment, query_commitment
 from trustnode.engine.message import Plan, SessionSpec
 from trustnode.engine.pool import Session
-from trustnode.engine.source import Source, data_version
+from trustnode.engine.source import Source
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import RefusalRecord, View
 from trustnode.wire.convert import Ticket
@@ -420,8 +419,9 @@ async def _spec(venue: Venue, part: Part) -> SessionSpec:
     return SessionSpec(
         agreement=agreement,
         policy_digest=ready.digest,
-        data_version=await asyncio.to_thread(data_version, prepared.source),
+        data_version=await venue.engine.data_version(prepared.source),
         source=prepared.source,
+        columns={table.name: table.columns},
         governed=governed,
         hash_key=venue.mask_key(agreement),
         mark=venue.mark(prepared.registration.product, attributes["consumer_id"], agreement).secret

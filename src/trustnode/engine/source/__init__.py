@@ -1,15 +1,27 @@
 """Where a product's rows come from: what a source is, which columns it has, whether it has changed.
 
 Decides: what is reached from outside under which name. Leaves to others: the closed set of kinds (``model``), types
-and quoting (``words``), which files belong to a source (``files``), what the engine reads (``reading``), which columns
-a consumer gets (``core.policy``), how a session opens it (``engine.session``).
+and quoting (``words``), which files belong to a source (``files``), what the engine reads (``reading``), databases and
+object stores (``foreign``, ``sqlite``, ``postgres``, ``objects``), which columns a consumer gets (``core.policy``), how
+a session opens it (``engine.session``).
 
-The engine is imported where it is used: the node and the command line import this package for its values.
+Engine, Arrow and drivers are imported where they are used: the node imports this package for its values.
 """
 
 from trustnode.engine.source.files import data_version, files
-from trustnode.engine.source.model import SUFFIXES, Kind, Source, Table, source_of
-from trustnode.engine.source.reading import DATABASE, attach, describe, describe_reader, readable, readers
+from trustnode.engine.source.model import SUFFIXES, Kind, Secrets, Source, SourceFailed, Table, source_of
+from trustnode.engine.source.reading import (
+    DATABASE,
+    Opened,
+    Reader,
+    Schemas,
+    check_registered,
+    describe,
+    open_foreign,
+    open_source,
+    readable,
+    served,
+)
 from trustnode.engine.source.words import ENGINE_TYPES, folded, quoted_name, quoted_text, sql_type, type_word
 
 __all__ = [
@@ -17,18 +29,24 @@ __all__ = [
     "ENGINE_TYPES",
     "SUFFIXES",
     "Kind",
+    "Opened",
+    "Reader",
+    "Schemas",
+    "Secrets",
     "Source",
+    "SourceFailed",
     "Table",
-    "attach",
+    "check_registered",
     "data_version",
     "describe",
-    "describe_reader",
     "files",
     "folded",
+    "open_foreign",
+    "open_source",
     "quoted_name",
     "quoted_text",
     "readable",
-    "readers",
+    "served",
     "source_of",
     "sql_type",
     "type_word",

@@ -1,6 +1,7 @@
 """What a source is: its kind, where it lies, which tables it has.
 
-Decides: the closed set of kinds. Leaves to others: whether it is there and what it holds.
+Decides: the closed set of kinds, and which of them lie beyond this machine. Leaves to others: whether it is there and
+what it holds.
 """
 
 from __future__ import annotations
@@ -14,15 +15,27 @@ import msgspec
 from trustnode.core.policy.schema import Column
 from trustnode.errors import TrustnodeError, error
 
-Kind = Literal["parquet", "csv", "duckdb"]
+Kind = Literal["parquet", "csv", "json", "duckdb", "sqlite", "postgres", "s3"]
 
 SUFFIXES: Final[Mapping[str, Kind]] = {
     ".parquet": "parquet",
     ".csv": "csv",
     ".tsv": "csv",
+    ".json": "json",
+    ".ndjson": "json",
+    ".jsonl": "json",
     ".duckdb": "duckdb",
     ".db": "duckdb",
+    ".sqlite": "sqlite",
+    ".sqlite3": "sqlite",
 }
+DATABASES: Final[frozenset[Kind]] = frozenset({"duckdb", "sqlite", "postgres"})
+"""Kinds whose ``tables`` name tables and not files."""
+BEYOND: Final[frozenset[Kind]] = frozenset({"postgres", "s3"})
+"""Kinds that are reached over the network, with credentials."""
+
+Secrets = Mapping[str, Mapping[str, str]]
+"""Name of credentials -> what stands in their file; travels to a worker when it opens a source, and is kept nowhere."""
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,9 +43,19 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Kind
     location: str
-    """Path of a file, or of a directory that holds the files named in ``tables`` (parquet and csv)."""
+    """Path of a file or of a directory of files; or an address, ``postgresql://`` or ``s3://``, without a password."""
     tables: dict[str, str] = {}
-    """Name in SQL -> file below ``location``, or table of the database; empty: all, under their own names."""
+    """Name in SQL -> file below ``location`` (``.``: all files there are one table), or table of the database; empty:
+    all, under their own names."""
+    credentials: str = ""
+    """Name of the credentials in the provider's home; never what they are."""
+    version: str = ""
+    """PostgreSQL: a query whose one value changes with the data, in place of the state of the whole server."""
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether a worker that reads it must reach the network; all others have none."""
+        return self.kind in BEYOND
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +79,10 @@ def source_of(path: str) -> Source:
     if kind is None:
         raise bad(f"a source is a file that ends in one of {', '.join(SUFFIXES)}")
     return Source(kind, path)
+
+
+class SourceFailed(Exception):
+    """A source does not give what it gave when it was opened; the text is for the provider's log and names no value."""
 
 
 def bad(message: str, field: str = "location") -> TrustnodeError:
