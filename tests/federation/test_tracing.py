@@ -16,7 +16,7 @@ from trustnode.core.tracing import MarkSecret, Opening
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-ROWS = 60_000
+ROWS = 40_000
 TRACE = 'trace = "mark price by 0.01 key id with 4 marker rows"'
 SOURCE = (
     "SELECT range::BIGINT AS id, (((range * 7919) % 100000)::DECIMAL(12, 2) / 100)::DECIMAL(12, 2) AS price, "
@@ -89,7 +89,7 @@ async def test_both_bought_different_copies_of_the_same_rows(sold):
 
 @pytest.mark.parametrize("name", ["acme", "other"])
 async def test_q4b_the_one_who_leaked_a_sample_is_named_from_the_running_node(capsys, world, sold, leaked, name):
-    file = leaked(f"SELECT id, price FROM {name} WHERE hash(town, id) % 6 = 0 ORDER BY price")
+    file = leaked(f"SELECT id, price FROM {name} WHERE hash(town, id) % 4 = 0 ORDER BY price")
     found = traced(capsys, world, file, "--evidence", str(file.with_suffix(".json")))
     assert accused(found) == [name]
     assert [one["marker_rows_delivered"] for one in found["recipients"]] == [4, 4]

@@ -14,7 +14,7 @@ from trustnode.engine.session import Session
 from trustnode.engine.source import Source
 from trustnode.errors import TrustnodeError
 
-ROWS = 100_000
+ROWS = 60_000
 PRODUCT = "gz.example/prices"
 RECIPIENTS = [tracing.recipient(b"s" * 32, PRODUCT, f"C{number}") for number in range(6)]
 TABLE = GovernedTable("prices", ("id", "price", "load"), mark=Mark("price", "0.01", "id"))
@@ -99,7 +99,7 @@ def test_a_file_of_text_is_read_as_one_of_columns(judged):
 
 
 @pytest.mark.parametrize(
-    "sql", ["SELECT * FROM copy2 WHERE id < 1000", "SELECT id, round(price, 1) AS price FROM copy2"]
+    "sql", ["SELECT * FROM copy2 WHERE id < 600", "SELECT id, round(price, 1) AS price FROM copy2"]
 )
 def test_too_little_of_a_copy_names_nobody(judged, sql):
     found, suspects, _ = judged(sql)
@@ -113,8 +113,8 @@ MERGES = {
     "FROM copy2 a JOIN copy4 b USING (id)",
     "the mean of both": "SELECT id, (a.price + b.price) / 2 AS price FROM copy2 a JOIN copy4 b USING (id)",
     "half of the rows of each": "SELECT * FROM copy2 WHERE id % 2 = 0 UNION ALL SELECT * FROM copy4 WHERE id % 2 = 1",
-    "a quarter of what differs is left out": "SELECT a.* FROM copy2 a JOIN copy4 b USING (id) WHERE a.price = b.price "
-    "AND hash(id) % 4 = 0",
+    "half of it, without what differs": "SELECT a.* FROM copy2 a JOIN copy4 b USING (id) WHERE a.price = b.price "
+    "AND hash(id) % 2 = 0",
 }
 
 
