@@ -17,7 +17,7 @@ from pyarrow import flight
 from trustnode.arrow import flight_pb2 as pb
 from trustnode.arrow import flight_sql_pb2
 from trustnode.core.policy.schema import Column
-from trustnode.engine.tables import arrow_schema
+from trustnode.engine.source.arrow import arrow_schema
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CANCELLED = pb.CANCEL_STATUS_CANCELLED
