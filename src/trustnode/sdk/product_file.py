@@ -38,7 +38,7 @@ from trustnode.core.catalog import (
 from trustnode.core.contract import Mandate, Offer, Price
 from trustnode.core.document import Statement, canonical
 from trustnode.core.identifier import check_name
-from trustnode.core.policy import floor, grammar
+from trustnode.core.policy import conflict, floor, grammar
 from trustnode.core.policy import terms as terms_module
 from trustnode.core.policy.compile import compile_terms
 from trustnode.core.policy.decompile import to_terms
@@ -393,10 +393,13 @@ def _read_floor(table: Mapping[str, Any]) -> Terms:
 
 
 def _policy(path: Path) -> Policy:
+    """The policy of a file. Once no two of its rules meet, what it says of conflicts says nothing and is left out."""
     try:
-        return identified(decode_policy(path.read_bytes()))
+        decoded = decode_policy(path.read_bytes())
     except OSError as problem:
         raise error("NOT_FOUND", f"{path.name} cannot be read: {problem.strerror}", field="odrl") from None
+    conflict.check(decoded)
+    return identified(msgspec.structs.replace(decoded, conflict=None))
 
 
 def _one_of(field: str, word: str, known: Sequence[str]) -> None:

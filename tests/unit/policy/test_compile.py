@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.policy.samples import (
     LOANS,
@@ -24,7 +24,7 @@ from trustnode.core.policy.level import APPROVALS, LEVELS
 from trustnode.core.policy.odrl import Constraint
 from trustnode.core.policy.purposes import PURPOSES, covered
 from trustnode.core.policy.words import ASSURANCE, ROLES, WINDOWS
-from trustnode.errors import StateError, TrustnodeError, VerificationFailed
+from trustnode.errors import TrustnodeError, VerificationFailed
 
 
 def refusal(name, **changes):
@@ -441,45 +441,11 @@ def test_every_price_reads_back_and_only_what_is_paid_once_is_a_precondition(pri
     assert to_terms(compiled_policy.policy)[1] == price
 
 
-# --- round trip
+# --- no beats yes
 
 
 def subset(values, **sizes):
     return st.lists(st.sampled_from(values), unique=True, **sizes)
-
-
-COLUMN_NAMES = [column.name for column in LOANS]
-ANY_TERMS = st.fixed_dictionaries(
-    {
-        "purposes": st.one_of(st.just("any"), subset(sorted(PURPOSES), min_size=1, max_size=4)),
-        "who": st.one_of(st.just("anyone"), subset([*WHO, "venue:a", "venue:b", "space:s"], min_size=1, max_size=4)),
-        "period": st.sampled_from(["24 months", "2026-12-01 to 2027-11-30"]),
-        "columns": subset(COLUMN_NAMES[3:], min_size=1),
-        "keep": st.sampled_from(["90 days", "unlimited"]),
-        "onward": st.sampled_from(grammar.ONWARD),
-    },
-    optional={
-        "not_for": subset(sorted(PURPOSES), min_size=1, max_size=3),
-        "places": subset(["CN", "33", "5200", "DE"], min_size=1),
-        "rows": st.sampled_from(["state = 'NJ'", "loan_amount > 5 or joint = true", "grade = {consumer.area}"]),
-        "masks": st.fixed_dictionaries({}, optional={"emp_title": st.just("hash"), "state": st.just("last 1")}),
-        "limits": subset(["5 reads per day", "9 rows in all", "7 bytes per hour"], min_size=1),
-        "derived": st.sampled_from(grammar.DERIVED),
-        "duties": subset(["name the source", "report use monthly", "report a leak within 1 day"], min_size=1),
-    },
-)
-
-
-@given(ANY_TERMS, st.sampled_from(["free", "5 CNY once", "0.5 CNY per read"]))
-@settings(max_examples=150, deadline=None)
-def test_terms_to_odrl_to_terms_to_odrl_is_the_same_policy(given_terms, price):
-    try:
-        policy = compiled(msgspec.convert(given_terms, terms.Terms), price=price, schema=LOANS, level="GENERAL_2")
-    except StateError as refused:
-        assume(refused.reason != "POLICY_CONFLICT")
-        raise
-    read_back, read_price = to_terms(policy)
-    assert compiled(read_back, price=read_price, schema=LOANS, level="GENERAL_2") == policy
 
 
 @given(subset(sorted(PURPOSES), min_size=1, max_size=3), subset(sorted(PURPOSES), min_size=1, max_size=3))

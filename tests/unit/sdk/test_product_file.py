@@ -245,6 +245,39 @@ def test_a_policy_file_may_stand_for_the_terms_and_passes_the_same_compiler(read
     assert set(json.loads(offer.terms)) == set(json.loads(wanted.terms))
 
 
+def test_a_policy_file_in_another_order_that_names_a_strategy_is_the_same_policy(read, folder):
+    wanted = offer_of(read, LOANS)
+    written = {**json.loads(odrl.encode(wanted.policy)), "conflict": "prohibit", "@id": "urn:mine"}
+    (folder / "offer.jsonld").write_text(json.dumps(dict(reversed(written.items())), indent=3))
+    text = LOANS[: LOANS.index("[offer.terms]")] + 'odrl = "offer.jsonld"\n'
+
+    assert offer_of(read, text).policy == wanted.policy
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda p: p["prohibition"].append({"action": "read"}), "POLICY_CONFLICT"),
+        (
+            lambda p: p["permission"][0]["constraint"].append(
+                {"leftOperand": "spatial", "operator": "eq", "rightOperand": "CN"}
+            ),
+            "VOCABULARY_UNKNOWN",
+        ),
+        (lambda p: p.update(inheritFrom="urn:elsewhere"), "MESSAGE_UNPARSABLE"),
+        (lambda p: p["permission"].append({"action": "distribute"}), "POLICY_CONFLICT"),
+    ],
+    ids=["rules that meet", "a word of ODRL that nothing here keeps", "an unknown key", "onward both ways"],
+)
+def test_a_policy_file_that_says_what_nothing_keeps_is_refused_as_terms_would_be(read, folder, change, reason):
+    written = json.loads(odrl.encode(offer_of(read, LOANS).policy))
+    change(written)
+    (folder / "offer.jsonld").write_text(json.dumps(written))
+    text = LOANS[: LOANS.index("[offer.terms]")] + 'odrl = "offer.jsonld"\n'
+
+    assert refused(read, text).reason == reason
+
+
 def test_a_policy_file_whose_price_is_not_the_one_in_the_file_is_refused(read, folder):
     (folder / "offer.jsonld").write_bytes(odrl.encode(offer_of(read, LOANS).policy))
     text = LOANS[: LOANS.index("[offer.terms]")] + 'odrl = "offer.jsonld"\n'
