@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import adbc_driver_manager
 import msgspec
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 from federation.test_control import stalled
 from federation.test_quotas import read, used
 from federation.test_replay import counters_of, lost, rows, told_by
@@ -27,6 +29,7 @@ from federation.world import (
 )
 
 from trustnode.app.access import carrying, recover, serving
+from trustnode.cli.root import root
 from trustnode.core import clock
 from trustnode.core.access import AccessRequest, AckItem, Named, Receipt, ReceiptAck, joined_id
 from trustnode.core.document import decode, seal
@@ -406,3 +409,30 @@ async def test_a_node_that_fell_ends_the_access_under_every_agreement(
         assert (row.state, row.cause) == ("ABORTED", "INTERNAL")
         assert await pair[DATA].venue.store.read(lambda view, a=row: view.reservations(a.id)) == []
         assert await used(pair, deal) == {f"{deal.id}/count/none": 1}
+
+
+async def test_the_command_line_explains_reads_saves_and_delegates_over_two_agreements(
+    pair: World, tmp_path: Any
+) -> None:
+    one, other = await two(pair, "open", "few")
+    profile = ["--profile", str(pair.clients["acme"].profile.folder), "--json"]
+    joined = [one.short, "--with", other.short]
+
+    async def run(*words: str) -> Any:
+        done = await asyncio.to_thread(CliRunner().invoke, root, [*words, *profile])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    explained = await run("explain", *joined, "--sql", FEW)
+    assert [counter["text"] for counter in explained["counters"]] == ["5 reads in all of ports"]
+    got = await run("read", *joined, "--sql", FEW)
+    assert len(got["items"]) == 5
+    assert [share["agreement"] for share in got["receipt"]["agreements"]] == [one.id, other.id]
+    target = tmp_path / "out.arrow"
+    assert (await run("read", *joined, "--sql", BOTH, "-o", str(target)))["rows"] == 1000
+    until_day = clock.shift(now(), 86400)[:10]
+    given = await run("agreement", "delegate", one.short, other.short, "--until", until_day)
+    assert given["agreements"] == [one.id, other.id]
+    assert [line["rows"] for line in (await run("receipts", other.short))["items"]] == [1000, 5]
+    failed = await asyncio.to_thread(CliRunner().invoke, root, ["read", *joined, *profile])
+    assert failed.exit_code == 2

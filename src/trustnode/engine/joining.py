@@ -39,8 +39,14 @@ class TableName(NamedTuple):
 
 
 def table_names(tables: Sequence[tuple[str, str]]) -> tuple[TableName, ...]:
-    """Tables, given by schema and name, each with a key of its own."""
+    """Tables, given by schema and name, each with a key of its own.
+
+    Raises:
+        TrustnodeError: QUERY_INVALID, two of them cannot be told apart.
+    """
     count = Counter(folded(name) for _, name in tables)
+    if len({(schema, folded(name)) for schema, name in tables}) < len(tables):
+        raise shape.invalid("two agreements have the same short name: read each")
     return tuple(
         TableName(schema, name, folded(name) if count[folded(name)] == 1 else f"{schema}.{folded(name)}")
         for schema, name in tables
