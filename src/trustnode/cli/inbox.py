@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trustnode.cli import acts, output, session
+from trustnode.cli import acts, output, policy_diff, session
 from trustnode.cli.lazy import ListingGroup
 from trustnode.cli.source import now
 from trustnode.cli.times import seconds_between
@@ -114,5 +114,8 @@ def counter_(ctx: click.Context, id: str, terms: Path) -> None:
         if found.object.kind != "negotiation":
             raise error("ILLEGAL_TRANSITION", "only a negotiation can be answered with other terms")
         connection.acting()
+        old = connection.offer_of(found.object)
+        for line in policy_diff.table(policy_diff.by_file(old, terms)) if old else ():
+            output.note(line)
         done = connection.counter(found, terms)
     acts.finish(ctx, done)

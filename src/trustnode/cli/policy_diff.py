@@ -1,4 +1,4 @@
-"""Differences of offers on a screen: ``policy diff``, and what ``publish`` says about changed terms.
+"""Differences of offers on a screen: ``policy diff``, and what ``publish`` and ``inbox counter`` say about terms.
 
 Decides: which offers are compared, and the layout. Leaves to others: what differs and in which direction
 (``core.policy.difference``).
@@ -7,14 +7,15 @@ Decides: which offers are compared, and the layout. Leaves to others: what diffe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from trustnode.cli import output
+from trustnode.cli import counter, output
 from trustnode.core.policy import difference
 from trustnode.core.policy.difference import Change, Direction, Side
-from trustnode.core.policy.terms import Terms
+from trustnode.core.policy.terms import Terms, decode
 from trustnode.errors import error
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ def changes(old: Offer, new: Offer) -> tuple[Change, ...]:
 
 def _side(offer: Offer) -> Side:
     return Side(msgspec.json.decode(offer.terms, type=Terms), str(offer.price))
+
+
+def by_file(old: Offer, path: Path) -> tuple[Change, ...]:
+    """What a file of terms, as ``inbox counter`` takes it, would change in an offer."""
+    lines, price = counter.read(path)
+    terms = decode(lines) if lines else msgspec.json.decode(old.terms, type=Terms)
+    return difference.changes(_side(old), Side(terms, price or str(old.price)))
 
 
 def data(found: Sequence[Change]) -> dict[str, Any]:

@@ -324,6 +324,8 @@ def test_a_counter_offer_carries_other_terms_compiled(run, node, tmp_path):
     assert statement(sent["statement_json"])["message"] == "ContractOfferMessage"
     assert statement(sent["statement_json"])["offer_sha256"] == sent["supporting"][0].digest
     assert statement(sent["supporting"][0].payload)["price"] == {"unit": "ROW", "cny": "0.02"}
+    assert "purposes   any                          ->  statistics                   stricter" in done.stderr
+    assert "price      free                         ->  0.02 CNY per row" in done.stderr
 
 
 # --- receipts, accesses -----------------------------------------------------------------------------------------------
