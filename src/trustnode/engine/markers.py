@@ -24,8 +24,8 @@ from trustnode.engine.source import quoted_name, quoted_text, sql_type
 if TYPE_CHECKING:
     import duckdb
 
-_LOOKED_AT: Final = 100_000
-"""Rows of the source from which values are taken, the first that the policy lets through."""
+_LOOKED_AT: Final = 20_000
+"""Rows of the source from which values are taken, beginning with a key that follows from the seed."""
 _DONORS: Final = 64
 _TRIES: Final = 16
 _BEYOND: Final = 10_000
@@ -86,9 +86,11 @@ def create(connection: duckdb.DuckDBPyConnection, place: Place, rows: Rows) -> i
     Returns:
         How many marker rows there are: fewer than declared where no new key was found, none where there are no rows.
     """
-    donors = place.beside("donors").sql
-    keys = _keep_donors(connection, donors, rows)
-    made = list(_new_keys(connection, rows, keys))
+    donors, key = place.beside("donors").sql, quoted_name(rows.mark.key)
+    ends = connection.execute(f"SELECT min({key}), max({key}) FROM {rows.reader}{rows.where}").fetchone()
+    low, high = ends or (None, None)
+    keys = _keep_donors(connection, donors, rows, low, high)
+    made = list(_new_keys(connection, rows, keys, low, high))
     kind = sql_type(rows.columns[rows.mark.key].type)
     for number, (new, behind) in enumerate(made):
         listed = ", ".join(_values(rows, number, new, len(keys), donors))
@@ -127,16 +129,30 @@ def _shown(connection: duckdb.DuckDBPyConnection, place: Place, rows: Rows, colu
     return f"CASE WHEN {_NUMBER} > 0 THEN (CAST([{values}] AS {kind}[]))[{_NUMBER}] ELSE {name} END"
 
 
-def _keep_donors(connection: duckdb.DuckDBPyConnection, donors: str, rows: Rows) -> list[object]:
-    """Keep rows to take values from, in an order that follows from the seed; returns their keys."""
+def _keep_donors(
+    connection: duckdb.DuckDBPyConnection, donors: str, rows: Rows, low: object, high: object
+) -> list[object]:
+    """Keep rows to take values from, in an order that follows from the seed; returns their keys.
+
+    They are told by their keys, not by their place: a database gives its rows in any order.
+    """
     key, chosen = quoted_name(rows.mark.key), ", ".join(map(quoted_name, rows.needed))
     order = f"sha256({quoted_text(rows.seed.hex())} || CAST({key} AS VARCHAR))"
     connection.execute(
         f"CREATE TABLE {donors} AS SELECT row_number() OVER (ORDER BY {order}, {chosen}) AS n, {chosen} "
-        f"FROM (SELECT {chosen} FROM {rows.reader}{rows.where} LIMIT {_LOOKED_AT}) WHERE {key} IS NOT NULL "
-        f"QUALIFY n <= {_DONORS}"
+        f"FROM (SELECT {chosen} FROM {rows.reader}{rows.where} ORDER BY {_start(rows, low, high)}{chosen} "
+        f"LIMIT {_LOOKED_AT}) WHERE {key} IS NOT NULL QUALIFY n <= {_DONORS}"
     )
     return [row[0] for row in connection.execute(f"SELECT {key} FROM {donors} ORDER BY n").fetchall()]
+
+
+def _start(rows: Rows, low: object, high: object) -> str:
+    """Terms of an order that begins somewhere among the keys and goes on with the first."""
+    key = quoted_name(rows.mark.key)
+    if not (isinstance(low, int) and isinstance(high, int)):
+        return f"{key}, "
+    pivot = low + rows.number("start", below=high - low + 1)
+    return f"{key} < CAST({quoted_text(str(pivot))} AS {sql_type(rows.columns[rows.mark.key].type)}), {key}, "
 
 
 def _values(rows: Rows, number: int, new: object, donors: int, table: str) -> Iterator[str]:
@@ -165,13 +181,11 @@ def _changed(rows: Rows, number: int) -> set[str]:
 
 
 def _new_keys(
-    connection: duckdb.DuckDBPyConnection, rows: Rows, keys: Sequence[object]
+    connection: duckdb.DuckDBPyConnection, rows: Rows, keys: Sequence[object], low: object, high: object
 ) -> Iterator[tuple[object, object]]:
     """For each marker row a key that the source does not have, and the key of the row that it follows."""
     if not keys:
         return
-    key = quoted_name(rows.mark.key)
-    low, high = connection.execute(f"SELECT min({key}), max({key}) FROM {rows.reader}{rows.where}").fetchone() or (0, 0)
     tried = [list(_candidates(rows, number, keys, low, high)) for number in range(rows.mark.marker_rows)]
     known = _known(connection, rows, {one for candidates in tried for one in candidates})
     taken: set[object] = set()
