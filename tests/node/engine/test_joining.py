@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 
 import duckdb
 import msgspec
@@ -40,6 +41,9 @@ def people(tmp_path_factory):
     pq.write_table(table, path / "people.parquet")
     with duckdb.connect(str(path / "people.duckdb")) as db:
         db.execute(f"create table people as from '{path / 'people.parquet'}'")
+    with sqlite3.connect(path / "people.sqlite") as database:
+        database.execute("create table people (zip integer, age integer, wage integer, name text)")
+        database.executemany("insert into people values (?, ?, ?, ?)", zip(*table.to_pydict().values(), strict=True))
     return path
 
 
@@ -59,7 +63,7 @@ def joined(make_spec, people):
 
 
 def source(people, kind="parquet"):
-    return Source(kind, str(people / f"people.{kind}"), {"people": "people"} if kind == "duckdb" else {})
+    return Source(kind, str(people / f"people.{kind}"), {} if kind == "parquet" else {"people": "people"})
 
 
 def rows(session, sql, parameters=()):
@@ -82,9 +86,13 @@ def test_two_products_are_read_in_one_query(joined, people):
     assert rows(session, f"select count(*) from {a}.shops join {b}.people on {a}.shops.zip = {b}.people.zip") == [(60,)]
 
 
-@pytest.mark.parametrize("kind", ["parquet", "duckdb"])
-def test_products_of_one_name_are_told_apart_by_the_schema(joined, people, kind):
-    session = Session(joined((ONE, PEOPLE, source(people, kind)), (TWO, OTHERS, source(people, kind))))
+@pytest.mark.parametrize(
+    "kinds",
+    [("parquet", "parquet"), ("duckdb", "duckdb"), ("parquet", "duckdb"), ("sqlite", "sqlite"), ("sqlite", "duckdb")],
+)
+def test_products_of_one_name_are_told_apart_by_the_schema(joined, people, kinds):
+    one, two = (source(people, kind) for kind in kinds)
+    session = Session(joined((ONE, PEOPLE, one), (TWO, OTHERS, two)))
     a, b = schema_name(ONE), schema_name(TWO)
     assert rows(session, f"select max(x.age + y.wage) from {a}.people x, {b}.people y") == [(79 + 59_000,)]
     assert rows(session, f"select count(*) from {a}.people where zip in (select zip from {b}.people)") == [(60,)]
