@@ -43,6 +43,7 @@ _STATIC_CONFIG: Final[Mapping[str, str]] = {
     "allow_community_extensions": "false",
     "allow_unsigned_extensions": "false",
     "allow_persistent_secrets": "false",
+    "temp_directory": "",
     "max_temp_directory_size": "0MB",
     "max_expression_depth": "250",
 }

@@ -18,13 +18,15 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import duckdb
 import msgspec
 import pyarrow as pa
 
-from trustnode.engine import clerk, tables
+from trustnode.engine import clerk, sandbox, tables
 from trustnode.engine import message as wire
 from trustnode.engine import source as reading
 from trustnode.engine.frames import FrameEncoder, batch_rows, limited
@@ -104,19 +106,23 @@ class Worker:
         match request:
             case wire.OpenSession(spec, secrets):
                 limit_memory(spec.limits)
+                keep_to_sources(*(part.source for part in spec.parts))
                 self._runs.session = Session(spec, secrets)
                 return wire.Ready()
             case wire.DescribeSource(source, secrets):
                 limit_memory(wire.RunLimits())
+                keep_to_sources(source)
                 return wire.Described(reading.describe(source, secrets))
             case wire.OpenProbe(source, secrets):
                 limit_memory(wire.RunLimits())
+                keep_to_sources(source)
                 self._probed = reading.open_foreign(source, secrets)
                 return wire.Ready()
             case wire.ReadVersion():
                 return wire.VersionRead(self._version())
             case wire.OpenClerk(limits):
                 limit_memory(limits)
+                keep_to_sources()
                 return wire.Ready()
             case wire.FindParameters() | wire.ReadParameters() | wire.WriteSchema() | wire.WriteTable():
                 return clerk.answer(request)
@@ -251,13 +257,31 @@ def confine(parent: int, *, network: bool) -> None:
         os._exit(0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if not network:
-        libc.unshare(
-            _CLONE_NEWNET
-        )  # needs a privilege that a careful operator does not give; then the limits stand alone
+        # needs a privilege that a careful operator does not give; then the filter of system calls stands alone
+        libc.unshare(_CLONE_NEWNET)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+    sandbox.forbid_system_calls(network=network)
+
+
+def keep_to_sources(*sources: reading.Source) -> None:
+    """From here on, only the files of these sources are read, and the certificates that a connection names.
+
+    Raises:
+        InvalidRequest: FIELD_FORMAT for a source that is not there.
+    """
+    files = [path for source in sources for path in (*reading.files(source), *_certificates(source))]
+    sandbox.keep_to(files, network=any(source.needs_network for source in sources))
+
+
+def _certificates(source: reading.Source) -> list[Path]:
+    """The files of TLS that the location of a database names."""
+    if not source.needs_network:
+        return []
+    named = parse_qs(urlsplit(source.location).query)
+    return [Path(value) for key in ("sslrootcert", "sslcert", "sslkey") for value in named.get(key, ())]
 
 
 def limit_memory(limits: wire.RunLimits) -> None:
