@@ -116,7 +116,7 @@ def test_every_field_of_a_session_is_part_of_the_key(spec):
     changed = {
         "agreement": "x", "policy_digest": "x", "data_version": "x", "source": Source("csv", "/x"),
         "governed": Governed((ORDERS,)), "hash_key": b"x", "content_digest": False, "mark": MarkSecret(b"k" * 32, b"l" * 8, b"m" * 32), "limits": RunLimits(threads=7),
-        "joined": (spec(),),
+        "joined": (spec(),), "columns": {"orders": ()},
     }  # fmt: skip
     assert set(changed) == set(SessionSpec.__struct_fields__)
     assert len({digest_of(msgspec.structs.replace(spec(), **{name: to})) for name, to in changed.items()}) == len(
