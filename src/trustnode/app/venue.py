@@ -108,6 +108,8 @@ class Policies:
     """Compiled policies by digest, the most used ones."""
 
     kept: OrderedDict[str, compiled.CompiledPolicy] = field(default_factory=OrderedDict)
+    _same: OrderedDict[int, tuple[odrl.Policy, compiled.CompiledPolicy]] = field(default_factory=OrderedDict)
+    """The very objects that were asked for before: naming a policy by its digest costs more than deciding by it."""
 
     def load(self, policy: odrl.Policy) -> compiled.CompiledPolicy:
         """Compile a policy, or find it compiled.
@@ -115,6 +117,16 @@ class Policies:
         Raises:
             TrustnodeError: OFFER_UNENFORCEABLE, POLICY_CONFLICT, VOCABULARY_UNKNOWN.
         """
+        same = self._same.get(id(policy))
+        if same is not None and same[0] is policy:
+            return same[1]
+        found = self._load(policy)
+        self._same[id(policy)] = policy, found
+        while len(self._same) > POLICIES_KEPT:
+            self._same.popitem(last=False)
+        return found
+
+    def _load(self, policy: odrl.Policy) -> compiled.CompiledPolicy:
         digest = odrl.digest(policy)
         if digest not in self.kept:
             self.kept[digest] = compiled.load(policy)

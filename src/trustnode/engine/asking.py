@@ -7,7 +7,6 @@ and counters, which are looked at for every call (``app.access``). Imports no en
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,6 @@ from trustnode.engine.kept import digest_of, relation_digest
 from trustnode.engine.kept_files import RelationFrames
 from trustnode.engine.message import Frame, Parameter, Plan, SessionSpec
 from trustnode.engine.streaming import Frames, FrameStream, KeptFrames, Recording, SmallRecording, refuse
-from trustnode.engine.versions import is_current
 
 if TYPE_CHECKING:
     from trustnode.engine.pool import EnginePool
@@ -149,7 +147,9 @@ class Session:
 
     def _recording(self, plan: Plan) -> Recording | None:
         if plan.whole:
-            recording = self._pool.relations.record(self._relation_key(plan), self._spec, self._owners)
+            recording = self._pool.relations.record(
+                self._relation_key(plan), self._spec, self._owners, self._pool.is_current
+            )
             if recording is not None:
                 return recording
         if not self._pool.kept.max_bytes:
@@ -163,7 +163,7 @@ class Session:
         """Whether the data are still those that the session was opened for: an answer of others is not kept."""
         if not self._pool.kept.max_bytes:
             return False
-        return await asyncio.to_thread(is_current, self._spec)
+        return await self._pool.is_current(self._spec)
 
     def _text_key(self, what: str, sql: str, parameters: Sequence[Parameter]) -> tuple[object, ...]:
         """``repr`` keeps 1, 1.0 and True apart; a text may mean another query tomorrow."""

@@ -15,7 +15,7 @@ import contextlib
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +26,10 @@ import structlog
 
 from trustnode.core.stream import FrameNote
 from trustnode.engine.message import Frame, SessionSpec
-from trustnode.engine.versions import is_current
 from trustnode.errors import error
 
+IsCurrent = Callable[[SessionSpec], Awaitable[bool]]
+"""Whether the data of a session are those that it was opened for."""
 _log: Final = structlog.get_logger("trustnode.engine")
 
 
@@ -112,7 +113,9 @@ class Relations:
         found.owners.update(owners)
         return found
 
-    def record(self, key: Hashable, spec: SessionSpec, owners: Iterable[str]) -> RelationRecording | None:
+    def record(
+        self, key: Hashable, spec: SessionSpec, owners: Iterable[str], is_current: IsCurrent
+    ) -> RelationRecording | None:
         """Begin to write a relation; None where it may not be kept, or is kept or being written already."""
         if self.folder is None or key in self._kept or key in self._recording:
             return None
@@ -122,7 +125,7 @@ class Relations:
             _log.warning("a relation is not kept", cause=type(problem).__name__)
             return None
         self._recording.add(key)
-        return RelationRecording(self, key, Relation(descriptor, spec, set(owners)))
+        return RelationRecording(self, key, Relation(descriptor, spec, set(owners)), is_current)
 
     def make_room(self, relation: Relation, size: int) -> bool:
         """Take ``size`` bytes of the disk, dropping what was used longest ago; False where they are not there."""
@@ -153,11 +156,10 @@ class Relations:
             if not relation.owners:
                 self._drop(key)
 
-    async def drop_outdated(self) -> None:
+    async def drop_outdated(self, is_current: IsCurrent) -> None:
         """Drop what was written from data that are not there any more."""
-        loop = asyncio.get_running_loop()
         for key, relation in tuple(self._kept.items()):
-            if not await loop.run_in_executor(self.executor, is_current, relation.spec):
+            if not await is_current(relation.spec):
                 self._drop(key)
 
     def leave(self, relation: Relation) -> None:
@@ -186,9 +188,10 @@ class Relations:
 class RelationRecording:
     """Writes the frames of one full read as they pass; gives up where room or disk fail, and nobody notices."""
 
-    def __init__(self, relations: Relations, key: Hashable, relation: Relation) -> None:
+    def __init__(self, relations: Relations, key: Hashable, relation: Relation, is_current: IsCurrent) -> None:
         self._relations = relations
         self._key = key
+        self._is_current = is_current
         self._relation: Relation | None = relation
 
     async def add(self, frame: Frame) -> None:
@@ -216,9 +219,7 @@ class RelationRecording:
         if relation is None:
             return
         try:
-            current = await asyncio.get_running_loop().run_in_executor(
-                self._relations.executor, is_current, relation.spec
-            )
+            current = await self._is_current(relation.spec)
         except asyncio.CancelledError:
             self._relations.give_up(self._key, relation)
             raise

@@ -33,8 +33,8 @@ from trustnode.engine.probing import Credentials, Spec
 from trustnode.engine.process import WorkerProcess
 from trustnode.engine.source import Source, Table
 from trustnode.engine.streaming import Frames, FrameStream, refuse
-from trustnode.engine.versions import is_current
-from trustnode.errors import error
+from trustnode.engine.versions import version_now
+from trustnode.errors import TrustnodeError, error
 
 __all__ = [
     "Clerk",
@@ -195,12 +195,18 @@ class EnginePool:
             TrustnodeError: SOURCE_UNAVAILABLE, BUSY.
         """
         if not source.needs_network:
-            return await asyncio.to_thread(probing.version_of_files, source)
+            return await asyncio.to_thread(version_now, source)
         async with self.worker(ProbeSpec(source)) as worker:
             answer = await worker.exchange(wire.ReadVersion(), _VERSION_SECONDS)
         if not isinstance(answer, wire.VersionRead):
             refuse(answer)
         return answer.version
+
+    async def is_current(self, spec: SessionSpec) -> bool:
+        """Whether every source of a session has the version it was opened for; one that cannot be asked has not."""
+        with contextlib.suppress(TrustnodeError, OSError):
+            return all([await self.data_version(part.source) == part.data_version for part in spec.parts])
+        return False
 
     async def kill(self, agreement: str, reason: str = "CANCELLED") -> int:
         """End every worker of an agreement at once.
@@ -230,13 +236,12 @@ class EnginePool:
 
     async def drop_outdated(self) -> None:
         """Keep nothing of data that are not there any more, although nobody asks for them."""
-        loop = asyncio.get_running_loop()
         for digest, spec in tuple(self._sessions.items()):
-            if not await loop.run_in_executor(self._executor, is_current, spec):
+            if not any(part.source.needs_network for part in spec.parts) and not await self.is_current(spec):
                 self._sessions.pop(digest, None)
                 self.kept.forget(digest)
                 self._end_idle(lambda key, digest=digest: key[1] == digest)  # type: ignore[misc]
-        await self.relations.drop_outdated()
+        await self.relations.drop_outdated(self.is_current)
 
     async def _sweep_forever(self) -> None:
         while True:

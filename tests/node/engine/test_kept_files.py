@@ -197,7 +197,10 @@ def frame(number, size=1000):
 
 
 async def record(relations, key, count, spec):
-    recording = relations.record(key, spec, ["a"])
+    async def is_current(_spec):
+        return True
+
+    recording = relations.record(key, spec, ["a"], is_current)
     for number in range(count):
         await recording.add(frame(number))
     await recording.complete()

@@ -38,6 +38,7 @@ from trustnode.core.stream import plan_commitment, query_commitment
 from trustnode.engine.message import Plan, SessionSpec
 from trustnode.engine.pool import Session
 from trustnode.engine.source import Source
+from trustnode.engine.versions import known_version
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import RefusalRecord, View
 from trustnode.wire.convert import Ticket
@@ -121,20 +122,20 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
     request, keys, brought = verified_request(venue, ticket)
     value = request.value
     venue.check_in_force(venue.domain, value.home)
-    found = await venue.store.read(lambda view: _asked_for(view, venue, sender, value))
-    contracts = [_contract(document, venue.policies) for _, document in found]
+    found = await venue.store.read(lambda view: _found(view, venue, sender, value))
+    contracts = [_contract(one.document, venue.policies) for one in found]
     key = _key_of(venue, value.consumer, brought)
     _check_grade(venue, [contract.value for contract in contracts], request, ticket, keys)
     query = _opened(value, ticket)
     _check_operation(value, [contract.policy for contract in contracts])
     decide_all(venue, value, contracts, Asker.of(key.value))
-    prepared = await venue.store.read(lambda view: [prepared_product(view, one.value.product) for one in contracts])
-    session = await _session(venue, contracts, [state for state, _ in found], prepared)
+    prepared = [one.product() for one in found]
+    session = await _session(venue, contracts, [one.state for one in found], prepared)
     plan = await session.plan(query.sql, query.parameters)
     delegation = decode(ticket.delegation, Delegation) if ticket.delegation and value.delegation_sha256 else None
     granted = tuple(
-        Granted(value.id_under(state.id), contract, state, ready.registration.zone)
-        for (state, _), contract, ready in zip(found, contracts, prepared, strict=True)
+        Granted(value.id_under(one.state.id), contract, one.state, ready.registration.zone)
+        for one, contract, ready in zip(found, contracts, prepared, strict=True)
     )
     before = await resumed(venue, value)
     return Admission(request, granted, key, query, session, plan, delegation=delegation, resumed=before)
@@ -181,6 +182,19 @@ def _asked_for(
 ) -> tuple[tuple[AgreementState, Document], ...]:
     _check_sender(view, venue, sender, value)
     return tuple(_agreement(view, sender, value, named) for named in value.agreements)
+
+
+def _found(view: View, venue: Venue, sender: Sender, value: AccessRequest) -> tuple[Found, ...]:
+    """All that is read for one request, in one snapshot."""
+    found = []
+    for state, document in _asked_for(view, venue, sender, value):
+        prepared: Prepared | TrustnodeError
+        try:
+            prepared = prepared_product(view, state.product)
+        except TrustnodeError as refusal:
+            prepared = refusal
+        found.append(Found(state, document, prepared))
+    return tuple(found)
 
 
 def _check_sender(view: View, venue: Venue, sender: Sender, value: AccessRequest) -> None:
@@ -362,6 +376,27 @@ class Prepared(NamedTuple):
 
     registration: Registration
     source: Source
+    version: str = ""
+    """Of the data; empty where it takes more than a look at the files."""
+
+
+class Found(NamedTuple):
+    """An agreement that a request names, as it stands."""
+
+    state: AgreementState
+    document: Document
+    prepared: Prepared | TrustnodeError
+    """Its product; or why there is none, which nobody learns whom the policy refuses."""
+
+    def product(self) -> Prepared:
+        """The product.
+
+        Raises:
+            TrustnodeError: As ``prepared_product``.
+        """
+        if isinstance(self.prepared, TrustnodeError):
+            raise self.prepared
+        return self.prepared
 
 
 async def _session(
@@ -399,7 +434,18 @@ def prepared_product(view: View, handle: str) -> Prepared:
         raise error("NOT_REGISTERED", f"{handle} is not registered now", product=handle)
     if binding is None:
         raise error("SOURCE_UNCONFIRMED", f"{handle} has no data at this node", product=handle)
-    return Prepared(decode(document, Registration), source_of(decode(binding, Binding)))
+    source = _source(binding.payload_type, binding.payload)
+    return Prepared(_registration(document.payload_type, document.payload), source, known_version(source))
+
+
+@lru_cache(maxsize=256)
+def _registration(payload_type: str, payload: bytes) -> Registration:
+    return decode(Document(payload_type, payload), Registration)
+
+
+@lru_cache(maxsize=256)
+def _source(payload_type: str, payload: bytes) -> Source:
+    return source_of(decode(Document(payload_type, payload), Binding))
 
 
 async def open_session(venue: Venue, *parts: Part) -> Session:
@@ -419,7 +465,7 @@ async def _spec(venue: Venue, part: Part) -> SessionSpec:
     return SessionSpec(
         agreement=agreement,
         policy_digest=ready.digest,
-        data_version=await venue.engine.data_version(prepared.source),
+        data_version=prepared.version or await venue.engine.data_version(prepared.source),
         source=prepared.source,
         columns={table.name: table.columns},
         governed=governed,

@@ -6,7 +6,8 @@ checks before it (``admission``), what flows after it (``serving``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,8 @@ from trustnode.core.contract import AgreementState, GrantState
 from trustnode.core.evidence.chain import ChainEnd
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import RefusalRecord, Tx
+
+T = TypeVar("T")
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -68,21 +71,27 @@ async def decide(venue: Venue, admission: Admission, whole: Mapping[str, int] | 
     Raises:
         TrustnodeError: QUOTA_*, REPLAYED, GRANT_INVALID, PRECONDITION_OPEN.
     """
+    return await write_decision(venue, admission, lambda tx: decide_in(tx, venue, admission, whole), Decided)
+
+
+async def write_decision(venue: Venue, admission: Admission, unit: Callable[[Tx], T], returns: type[T]) -> T:
+    """Run a unit that decides; the consumer's key is remembered with it."""
     held = venue.keyring.key_documents.get(admission.key.value.participant)
     new = () if held is not None and held.digest == admission.key.digest else (admission.key,)
 
-    def unit(tx: Tx) -> Decided:
-        decided = _decide(tx, venue, admission, whole)
+    def remembering(tx: Tx) -> T:
+        answer = unit(tx)
         remember_foreign(tx, new, venue.domain)
-        return decided
+        return answer
 
-    decided = await venue.store.write(unit, event_id="", returns=Decided)
+    answer = await venue.store.write(remembering, event_id="", returns=returns)
     for key in new:
         venue.keyring.add_participant(key)
-    return decided
+    return answer
 
 
-def _decide(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int] | None) -> Decided:
+def decide_in(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int] | None) -> Decided:
+    """The decision within a unit; as ``decide``."""
     tx.keep(admission.request.document)
     held: list[Held] = []
     left: list[int] = []

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from trustnode.app.access.admission import Admission, Asker, Granted, admit, decide_all, record_denial
-from trustnode.app.access.decision import Decided, Held, decide
-from trustnode.app.quota import consumed, cover, reservations, rows_left
+from trustnode.app.access.decision import Decided, Held, decide, decide_in, write_decision
+from trustnode.app.quota import Reservation, consumed, cover, reservations, rows_left
 from trustnode.app.streams import Frame, Stream, Window, finish, pump
 from trustnode.app.transition import fire
 from trustnode.app.venue import Sender, Venue
@@ -30,7 +30,7 @@ from trustnode.core.access import (
     Share,
 )
 from trustnode.core.contract import AgreementState
-from trustnode.core.document import Document, decode
+from trustnode.core.document import Document
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import Tx, View
 from trustnode.wire.convert import Ticket
@@ -194,16 +194,23 @@ async def settle(
     venue: Venue, admission: Admission, decided: Decided, stream: Stream, failure: TrustnodeError | None
 ) -> Document:
     """Give back what was not used, sign the receipt, log the end (protocol 6.4, step 9)."""
-    receipt = venue.sign(_receipt(venue, admission, decided, stream, failure))
+    value = _receipt(venue, admission, decided, stream, failure)
+    receipt = venue.sign(value)
 
     def unit(tx: Tx) -> str:
-        tx.keep(receipt)
-        for share, held in zip(decode(receipt, Receipt).shares, decided.held, strict=True):
-            _settled(tx, held, stream, failure, receipt.digest, share.cost_fen)
+        _settle(tx, decided, stream, failure, receipt, value)
         return receipt.digest
 
     await venue.store.write(unit, event_id=f"settle/{admission.id}", returns=str)
     return receipt
+
+
+def _settle(
+    tx: Tx, decided: Decided, stream: Stream, failure: TrustnodeError | None, receipt: Document, value: Receipt
+) -> None:
+    tx.keep(receipt)
+    for share, held in zip(value.shares, decided.held, strict=True):
+        _settled(tx, held, stream, failure, receipt.digest, share.cost_fen)
 
 
 def _receipt(
@@ -287,7 +294,7 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
     admission = await admit(venue, sender, ticket)
     if admission.resumed is not None:
         raise error("FIELD_FORMAT", "a read goes on as a stream", field="resumes")
-    left = await venue.store.read(lambda view: _rows_left(view, admission))
+    left = await _rows_left(venue, admission)
     try:
         answer = await admission.session.read(admission.plan, max_bytes=SMALL_BYTES, max_rows=left)
     except TrustnodeError as refusal:
@@ -296,20 +303,40 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
     stream = Stream(admission.id, frozenset(), admission.salt)
     for frame in answer.frames:
         stream.count(frame.note, len(frame.data))
-    decided, receipt = await finish(_decided_and_settled(venue, admission, stream))
-    return SmallRead(_header(admission, decided), tuple(frame.data for frame in answer.frames), receipt)
+    ended = await finish(_decided_and_settled(venue, admission, stream))
+    return SmallRead(_header(admission, ended.decided), tuple(frame.data for frame in answer.frames), ended.receipt)
 
 
-async def _decided_and_settled(venue: Venue, admission: Admission, stream: Stream) -> tuple[Decided, Document]:
-    """Both steps or none: a reader that goes away between them would leave an open access behind."""
-    decided = await decide(venue, admission, {"rows": stream.rows, "bytes": stream.bytes})
-    return decided, await settle(venue, admission, decided, stream, None)
+class _Ended(msgspec.Struct, frozen=True):
+    """A small read in one unit: what was decided, and the receipt of what is handed over now."""
+
+    decided: Decided
+    receipt: Document
 
 
-def _rows_left(view: View, admission: Admission) -> int | None:
-    wanted = [
+async def _decided_and_settled(venue: Venue, admission: Admission, stream: Stream) -> _Ended:
+    """Both in one unit, with the entries that two would leave: the whole answer is in hand, and leaves after it."""
+
+    def unit(tx: Tx) -> _Ended:
+        decided = decide_in(tx, venue, admission, {"rows": stream.rows, "bytes": stream.bytes})
+        value = _receipt(venue, admission, decided, stream, None)
+        receipt = venue.sign(value)
+        _settle(tx, decided, stream, None, receipt, value)
+        return _Ended(decided, receipt)
+
+    return await write_decision(venue, admission, unit, _Ended)
+
+
+async def _rows_left(venue: Venue, admission: Admission) -> int | None:
+    """Rows that may be handed over; where none are counted, nothing is looked up."""
+    if all(limit.unit != "rows" for one in admission.granted for limit in one.contract.policy.counters):
+        return None
+    return await venue.store.read(lambda view: rows_left(view, _limits(view, admission)))
+
+
+def _limits(view: View, admission: Admission) -> list[Reservation]:
+    return [
         limit
         for one in admission.granted
         for limit in reservations(one.contract.policy.counters, one.state.id, view.now, one.zone)
     ]
-    return rows_left(view, wanted)

@@ -36,7 +36,8 @@ def files(source: Source) -> tuple[Path, ...]:
 
 
 def data_version(source: Source) -> str:
-    """A digest that changes when a file of the source is replaced, written to, added or taken away."""
+    """A digest that changes when a file of the source is replaced, written to, added or taken away, whatever time it
+    is given back."""
     digest = hashlib.sha256()
     for path in files(source):
         beside = (path.with_name(f"{path.name}-wal"),) if source.kind == "sqlite" else ()
@@ -121,7 +122,7 @@ def _mark(path: Path) -> bytes:
         stat = path.stat()
     except FileNotFoundError:
         return b"-\n"
-    return f"{path}\0{stat.st_ino}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+    return f"{path}\0{stat.st_ino}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode()
 
 
 def _name_of(path: Path) -> str:
