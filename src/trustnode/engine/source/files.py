@@ -36,8 +36,7 @@ def files(source: Source) -> tuple[Path, ...]:
 
 
 def data_version(source: Source) -> str:
-    """A digest that changes when a file of the source is replaced, written to, added or taken away, whatever time it
-    is given back."""
+    """A digest that changes when a file of the source is replaced, added, removed or written to, whatever its time."""
     digest = hashlib.sha256()
     for path in files(source):
         beside = (path.with_name(f"{path.name}-wal"),) if source.kind == "sqlite" else ()
