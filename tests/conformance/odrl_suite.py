@@ -93,7 +93,8 @@ def answer(case, timing):
     named = named_premises(case, rule, asked)
     constraints = {}
     tops = [constraint(case.policy, node, now, constraints) for node in case.policy.objects(rule, ODRL.constraint)]
-    truth = evaluate.conjunction([*named.values(), *tops])
+    values = [*named.values(), *tops]
+    truth = evaluate.all_of(tuple(lambda _, value=value: value for value in values))(None)
     if kind == ODRL.Permission:
         active = evaluate.permission_active(truth, [(timing, state) for state in duty_states(case, rule)])
     else:

@@ -206,9 +206,12 @@ def term(
     if operator in ("eq", "neq") and len(words) > 1:
         raise Unreadable(f"{operator} takes one value")
     compare = _set_operator(operator, words, down)
+    answers = {word: compare(frozenset((word,))) for word in known or ()}
 
     def test(facts: Any) -> Truth:
         value = get(facts)
+        if value.__class__ is str and known is not None:
+            return answers.get(value)
         if isinstance(value, str):
             value = frozenset((value,)) if value else None
         if not isinstance(value, frozenset) or not value or (known is not None and not value <= known):
@@ -239,10 +242,19 @@ def _set_operator(operator: str, words: frozenset[str], down: Down) -> _Compare:
 
 
 def all_of(tests: tuple[Test, ...]) -> Test:
-    """``and`` and ``andSequence``: one FALSE is FALSE, all TRUE is TRUE, else UNKNOWN."""
+    """``and`` and ``andSequence``: one FALSE is FALSE, all TRUE is TRUE, else UNKNOWN; nothing at all is TRUE."""
+    if len(tests) == 1:
+        return tests[0]
 
     def test(facts: Any) -> Truth:
-        return conjunction(part(facts) for part in tests)
+        result: Truth = True
+        for part in tests:
+            value = part(facts)
+            if value is False:
+                return False
+            if value is None:
+                result = None
+        return result
 
     return test
 
@@ -275,17 +287,6 @@ LOGIC: Final[dict[str, Callable[[tuple[Test, ...]], Test]]] = {
     "xone": one_of,
     "andSequence": all_of,
 }
-
-
-def conjunction(values: Iterable[Truth]) -> Truth:
-    """TRUE of all values; nothing at all is TRUE, for a rule without premises applies."""
-    result: Truth = True
-    for value in values:
-        if value is False:
-            return False
-        if value is None:
-            result = None
-    return result
 
 
 # --- rules
