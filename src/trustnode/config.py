@@ -166,6 +166,19 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 14400
 
 
+class Privacy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who shares a privacy budget."""
+
+    pools: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(
+            description="Askers that are taken for one, because they may compare answers: NAME: WHO WHO, subject "
+            "codes or participants; * is everybody",
+            max_length=256,
+        ),
+    ] = ()
+
+
 class Disk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stays free for evidence."""
 
@@ -196,6 +209,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     peers: Peers = Peers()
     evidence: Evidence = Evidence()
     mirror: Mirror = Mirror()
+    privacy: Privacy = Privacy()
     disk: Disk = Disk()
     log: Log = Log()
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from trustnode import config as settings
-from trustnode.app import access, catalog, lines, operators, recovery, status, succession, trust
+from trustnode.app import access, budget, catalog, lines, operators, recovery, status, succession, trust
 from trustnode.app import act as _act  # noqa: F401 (registers its handler at the door)
 from trustnode.app.cosigning import Cosigning
 from trustnode.app.courier import Courier
@@ -530,6 +530,7 @@ async def _connect(
     node.follower.on_heard = node.courier.heard
     node.cosigning.on_newer_card = node.keep_shown_cards
     venue.max_unwitnessed_s = config.evidence.max_unwitnessed_s
+    venue.pools = budget.read_pools(config.privacy.pools)
     venue.streams.max_age_s, venue.streams.abort_age_s = config.peers.max_age_s, config.peers.abort_age_s
     trust.load_keyring(venue, await venue.store.read(trust.known))
     node.rotation.use(keys)

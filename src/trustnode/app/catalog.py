@@ -37,6 +37,7 @@ from trustnode.core.peering import PeeringState
 from trustnode.core.policy import floor
 from trustnode.core.policy.compile import check_stated
 from trustnode.core.policy.terms import Terms
+from trustnode.engine.pool import can_noise
 from trustnode.errors import error
 from trustnode.store.search import SearchText
 from trustnode.store.unit import Tx, View
@@ -133,6 +134,10 @@ def check_terms(offer: Offer, registration: Registration) -> None:
     )
     if registration.floor:
         floor.check(terms, _terms(registration.floor))
+    if terms.noise is not None and not can_noise():
+        raise error(
+            "OFFER_UNENFORCEABLE", "[noise]: this node has no OpenDP; install trustnode[privacy]", field="noise"
+        )
 
 
 def _terms(text: str) -> Terms:

@@ -16,7 +16,8 @@ import msgspec
 from trustnode.app import catalog, quorums, reading
 from trustnode.app.access import Asker, Part, Prepared, open_session, policy_request, prepared_product
 from trustnode.app.agreement import parties_only
-from trustnode.app.quota import Reservation, reservations
+from trustnode.app.budget import Ledger, ledger_of
+from trustnode.app.quota import Reservation, reservations, used_up
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import Query
 from trustnode.core.contract import Agreement, AgreementState, Offer, Price
@@ -24,6 +25,7 @@ from trustnode.core.document import Document, decode
 from trustnode.core.participant import domain_of
 from trustnode.core.policy import explain as words
 from trustnode.core.policy import odrl
+from trustnode.core.policy.privacy import window_words
 from trustnode.core.policy.terms import Terms
 from trustnode.engine.pool import Session
 from trustnode.errors import TrustnodeError, error
@@ -34,6 +36,10 @@ _PLAIN: Final = re.compile(
     rf'\s*select\s+(?:\*|{_NAME}(?:\s*,\s*{_NAME})*)\s+from\s+(?:(?P<table>[a-z_]\w*)|"(?P<quoted>[^"]+)")\s*;?\s*',
     re.ASCII | re.IGNORECASE,
 )
+
+
+QUESTIONS: Final = "questions"
+"""Unit of the counter that shows a privacy budget."""
 
 
 class ShownColumn(msgspec.Struct, frozen=True):
@@ -118,12 +124,15 @@ async def basis_of(venue: Venue, subject: Subject) -> Explanation:
     """What holds for every query on a product: its limits, price and terms."""
     ready = venue.policies.load(subject.policy)
     prepared = await venue.store.read(lambda view: prepared_product(view, subject.product))
+    ledger = _ledger(venue, subject, prepared)
     return Explanation(
         allowed=False,
         columns_total=len(prepared.registration.tables[0].columns),
         rows_total=prepared.registration.tables[0].rows,
         price=str(subject.price),
-        counters=await venue.store.read(lambda view: _counters(view, ready.counters, subject, prepared)),
+        counters=await venue.store.read(
+            lambda view: (*_counters(view, ready.counters, subject, prepared), *_budget(view, ledger))
+        ),
         terms=(
             *shown_terms(subject.terms, str(subject.price), prepared.registration.level),
             *_witnesses(subject.agreement),
@@ -147,10 +156,12 @@ async def _planned(
     sql = query.sql.strip() or f"select * from {table.name}"  # noqa: S608 (a name that the registration checked)
     plan = await session.plan(sql, query.parameters)
     masks = masks_of(venue, part)
+    cost = await _cost(venue, _ledger(venue, subject, prepared), session.data_version, plan.sql)
     rows = None if ready.aggregate_only or not is_plain(sql, table.name) else await _count(session, table.name)
     return msgspec.structs.replace(
         basis,
         allowed=True,
+        counters=_priced(basis.counters, cost),
         columns=tuple(ShownColumn(c.name, c.type, c.unit, masks.get(c.name, ""), c.description) for c in plan.columns),
         rows_estimate=rows,
         price_fen=None if rows is None and subject.price.unit == "ROW" else subject.price.cost_fen(rows=rows or 0),
@@ -169,6 +180,49 @@ def masks_of(venue: Venue, part: Part) -> dict[str, str]:
     governed = venue.policies.load(part.policy).governed(table.columns, table=table.name, **part.attributes)
     masks = [mask for one in governed.tables for mask in one.masks]
     return {mask.column: f"{mask.method} {mask.parameter}".strip() for mask in masks}
+
+
+def _ledger(venue: Venue, subject: Subject, prepared: Prepared) -> Ledger | None:
+    """Where questions of the subject's consumer are booked; None where answers are exact."""
+    ready, asker = venue.policies.load(subject.policy), asker_of(venue, subject.consumer)
+    return ledger_of(
+        venue, ready, prepared.registration, prepared.source, asker=asker.participant, subject=asker.subject
+    )
+
+
+def _budget(view: View, ledger: Ledger | None) -> tuple[ShownCounter, ...]:
+    """How many questions there are and were; nothing where answers are exact."""
+    if ledger is None:
+        return ()
+    budget, first = ledger.budget, ledger.accounts(view.now)[0]
+    text = f"epsilon {budget.epsilon} a question, {budget.epsilon_in_all} {window_words(budget.window)}"
+    used = budget.questions - ledger.questions_left(view)
+    return (ShownCounter(text, QUESTIONS, used, budget.questions, first.window_ends),)
+
+
+async def _cost(venue: Venue, ledger: Ledger | None, data_version: str, sql: str) -> str:
+    """What one question takes of the privacy budget, and how many more there are; empty where answers are exact.
+
+    Raises:
+        TrustnodeError: QUOTA_WINDOW, QUOTA_TOTAL: it is used up, and this question was not answered before.
+    """
+
+    def query(view: View) -> str:
+        if ledger is None:
+            return ""
+        budget, first = ledger.budget, ledger.accounts(view.now)[0]
+        answered = view.noised_answer(ledger.question(sql, data_version, first.window)) is not None
+        left = ledger.questions_left(view)
+        if not left and not answered:
+            raise used_up(view, first)
+        cost = "nothing, it was answered before" if answered else f"epsilon {budget.epsilon}"
+        return f"this question costs {cost}; {left} of {budget.questions} questions {window_words(budget.window)} left"
+
+    return await venue.store.read(query)
+
+
+def _priced(counters: tuple[ShownCounter, ...], cost: str) -> tuple[ShownCounter, ...]:
+    return tuple(msgspec.structs.replace(one, text=cost) if one.unit == QUESTIONS else one for one in counters)
 
 
 def is_plain(sql: str, table: str) -> bool:

@@ -90,13 +90,23 @@ def reserve(
     taken = []
     for wanted in reservations(counters, agreement, tx.now, zone):
         amount = {"count": reads, "running": 1}.get(wanted.unit, 0)
-        if not tx.reserve(wanted.key, amount, wanted.limit, access=access, window=wanted.window):
-            raise _used_up(tx, wanted)
-        taken.append(msgspec.structs.replace(wanted, amount=amount))
+        taken.append(take(tx, msgspec.structs.replace(wanted, amount=amount), access))
     return tuple(taken)
 
 
-def _used_up(view: View, wanted: Reservation) -> TrustnodeError:
+def take(tx: Tx, wanted: Reservation, access: str) -> Reservation:
+    """Take the amount that a reservation names, for an access.
+
+    Raises:
+        TrustnodeError: The reason of the limit that is used up.
+    """
+    if not tx.reserve(wanted.key, wanted.amount, wanted.limit, access=access, window=wanted.window):
+        raise used_up(tx, wanted)
+    return wanted
+
+
+def used_up(view: View, wanted: Reservation) -> TrustnodeError:
+    """The refusal of a limit with nothing left; it names when its window ends."""
     seconds = (clock.to_ms(wanted.window_ends) - clock.to_ms(view.now)) / 1000 if wanted.window_ends else 0
     extra = {"retry_after_s": f"{seconds:.0f}", "window_ends": wanted.window_ends} if wanted.window_ends else {}
     until = f" until {wanted.window_ends[:16].replace('T', ' ')} UTC" if wanted.window_ends else ""
@@ -112,12 +122,15 @@ def is_running(key: str) -> bool:
 def consumed(held: Reservation, *, rows: int, size: int) -> int:
     """What an access that ended has used of a limit; a read that no longer runs holds nothing of those that run.
 
+    Of a privacy budget all stays used that was taken: whatever became of the question.
+
     Args:
         held: What it took.
         rows: Handed over.
         size: Bytes handed over.
     """
-    return {"count": held.amount, "rows": rows, "bytes": size, "running": 0}[held.unit]
+    taken = held.amount
+    return {"count": taken, "rho": taken, "delta": taken, "rows": rows, "bytes": size, "running": 0}[held.unit]
 
 
 def rows_left(view: View, held: Sequence[Reservation]) -> int | None:
@@ -133,7 +146,7 @@ def rows_left(view: View, held: Sequence[Reservation]) -> int | None:
         row = view.counter(one.key, one.window)
         free = one.limit - (row.used if row else 0) + one.amount
         if free <= 0:
-            raise _used_up(view, one)
+            raise used_up(view, one)
         left = free if left is None else min(left, free)
     return left
 
@@ -163,5 +176,5 @@ def _covering(tx: Tx, held: Reservation, access: str, needed: Mapping[str, int] 
     free = held.limit - (row.used if row else 0)
     portion = min(max(short, PORTIONS[held.unit]), free)
     if portion < short or not tx.reserve(held.key, portion, held.limit, access=access, window=held.window):
-        raise _used_up(tx, held)
+        raise used_up(tx, held)
     return msgspec.structs.replace(held, amount=held.amount + portion)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -163,6 +164,10 @@ class Venue:
     """Entries of our log that each mirror holds by its own word, and when it said so; of this process."""
     issuing: dict[str, asyncio.Lock] = field(default_factory=dict)
     """Requests of the operator that are carried out now, by identifier."""
+    pools: Mapping[str, str] = field(default_factory=dict)
+    """Subject code or participant -> pool of those who are taken for one asker (config ``privacy``)."""
+    questions: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Questions whose answers are being drawn now."""
     way_on: str = ""
     """The command that leads out of read-only, where one is known."""
     log_keys_besides: tuple[Signer, ...] = ()

@@ -17,7 +17,7 @@ from trustnode.cli.lazy import Command, Group
 from trustnode.errors import error
 
 if TYPE_CHECKING:
-    from trustnode.cli.values import Explanation, Outcome
+    from trustnode.cli.values import Counter, Explanation, Outcome
 
 SHOWN_ROWS: Final = 100
 """Rows that a terminal is shown at most; a pipe, ``--json`` and ``-o`` take all."""
@@ -67,9 +67,18 @@ def explanation_lines(found: Explanation) -> list[str]:
     parts.append(output.money(found.price_fen) if found.price_fen is not None else found.price or "free")
     head = "; ".join([*parts, "reads nothing"])
     rows = [(column.name, column.type, column.unit, column.mask) for column in found.columns]
-    counters = [f"{counter.text}: {counter.used:,} used" for counter in found.counters]
+    counters = [_limit_line(counter) for counter in found.counters]
     lines = [head, *output.table(("COLUMN", "TYPE", "UNIT", "MASK"), rows)]
     return [*lines, *(f"limit    {line}" for line in counters)]
+
+
+def _limit_line(counter: Counter) -> str:
+    """``50 reads per day: 3 used``; a privacy budget says itself what is left, and until when."""
+    if counter.unit != "questions":
+        return f"{counter.text}: {counter.used:,} used"
+    return counter.text + (
+        f", until {counter.window_ends_at[:16].replace('T', ' ')} UTC" if counter.window_ends_at else ""
+    )
 
 
 # --- read -------------------------------------------------------------------------------------------------------------

@@ -233,6 +233,8 @@ class Counter(NamedTuple):
     used: int
     reserved: int
     limit: int
+    unit: str = ""
+    window_ends_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -372,7 +374,7 @@ def columns_of(values: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
 
 def explanation_of(value: Mapping[str, Any]) -> Explanation:
     """An explanation as it travels."""
-    counters = tuple(Counter(c["text"], c["used"], c["reserved"], c["limit"]) for c in value["counters"])
+    counters = tuple(Counter(**{name: c[name] for name in Counter._fields if name in c}) for c in value["counters"])
     names = (
         "allowed",
         "reason",

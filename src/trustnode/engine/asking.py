@@ -53,6 +53,11 @@ class Session:
         self.digest = digest_of(spec)
         self._owners = frozenset(part.agreement for part in spec.parts)
 
+    @property
+    def data_version(self) -> str:
+        """Digest that changes when the data does."""
+        return self._spec.data_version
+
     async def plan(self, sql: str, parameters: Sequence[Parameter] = ()) -> Plan:
         """Check and rewrite a query; no data is read.
 
@@ -184,6 +189,8 @@ class Session:
         return SmallAnswer(plan, found.frames)
 
     def _keep_answer(self, plan: Plan, frames: tuple[Frame, ...]) -> None:
+        if any(part.governed.aggregate and part.governed.aggregate.noise for part in self._spec.parts):
+            return  # who asks whether it was drawn before asks the ledger, which outlives the process
         answer = SmallAnswer(plan, frames)
         size = answer.size + 2 * len(plan.sql) + 200 * len(frames)
         self._keep(("answer", self.digest, plan.sql), value=answer, size=size)

@@ -22,10 +22,11 @@ from sqlglot.schema import MappingSchema
 
 from trustnode.core.policy.governed import AggregateRule, Use
 from trustnode.core.policy.schema import Schema
-from trustnode.engine import aggregate, joining, lineage, shape
+from trustnode.engine import aggregate, condition, joining, lineage, noise, shape
 from trustnode.engine.joining import NO_PERSON, TableName
 from trustnode.engine.lineage import ReadTable, Ruled
 from trustnode.engine.message import Parameter
+from trustnode.engine.noise import Question
 from trustnode.engine.recheck import Expected, SecondParser
 from trustnode.engine.source import folded, sql_type
 from trustnode.errors import TrustnodeError, error
@@ -77,6 +78,8 @@ class Rewritten(NamedTuple):
     ordered: bool
     whole: bool
     """Whether it is all of one table, as it is delivered."""
+    question: Question | None = None
+    """Where answers are noised: what is asked; the text bounds what one person adds."""
 
 
 class _Reference(NamedTuple):
@@ -145,13 +148,14 @@ class Planner:
         references = self._references(tree)
         joining.check_all_read((reference.relation.called.key for reference in references), self._names)
         used = tuple(sorted(set(_columns_used(references))))
+        self._restore_titles(tree, titles)
+        question = self._question(tree, references)
         if self._has_rules:
             lineage.hold(tree, _scopes(tree), lambda node: self._ruled[node.name])
         for scope, node, relation in references:
             if relation.rule is not None:
                 person = relation.units.get(relation.rule.person, NO_PERSON)
                 aggregate.hold(scope, node.alias_or_name, relation.rule, person)
-        self._restore_titles(tree, titles)
         _make_casts_safe(tree)
         counts = Counter({kind: sum(1 for _ in tree.find_all(kind)) for kind in (exp.Select, exp.Table, exp.Values)})
         ordered = tree.args.get("order") is not None
@@ -165,7 +169,17 @@ class Planner:
             references=counts[exp.Table] - len(references),
         )
         self._second.check(text, expected)
-        return Rewritten(text, used, ordered, whole)
+        return Rewritten(question.text if question else text, used, ordered, whole and question is None, question)
+
+    def _question(self, tree: exp.Query, references: Sequence[_Reference]) -> Question | None:
+        noised = [one.relation for one in references if one.relation.rule and one.relation.rule.noise]
+        if not noised:
+            return None
+        if len(references) != 1:
+            raise condition.denied("a question reads the table once, and no other")
+        relation, rule = noised[0], noised[0].rule
+        known = {folded(column.name): column for column in relation.columns}
+        return noise.read(tree, relation.select, known, rule, relation.units) if rule else None
 
     def _references(self, tree: exp.Query) -> list[_Reference]:
         """Resolve every table of the tree; each is a relation or a reference to WITH, or the query is refused."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,11 @@ class _Turn(NamedTuple):
     key: Key
     since: float
     granted: asyncio.Future[WorkerProcess | None]
+
+
+def can_noise() -> bool:
+    """Whether workers of this installation find the library that noise needs; it is not loaded here."""
+    return importlib.util.find_spec("opendp") is not None
 
 
 class EnginePool:

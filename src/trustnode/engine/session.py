@@ -13,8 +13,10 @@ import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import cached_property
 from secrets import token_hex
-from typing import Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 import pyarrow as pa
@@ -28,11 +30,15 @@ from trustnode.engine import relation as governing
 from trustnode.engine import source as reading
 from trustnode.engine.joining import TableName, strictest, table_names
 from trustnode.engine.message import Parameter, Plan, RunLimits, SessionSpec
+from trustnode.engine.noise import Question
 from trustnode.engine.plan import Planner, Relation, Rewritten
 from trustnode.engine.recheck import SecondParser
 from trustnode.engine.relation import unenforceable
 from trustnode.engine.shape import invalid
 from trustnode.errors import error
+
+if TYPE_CHECKING:
+    from trustnode.engine.release import Drawn
 
 PLANS_KEPT: Final = 256
 MIN_HASH_KEY_BYTES: Final = 16
@@ -79,6 +85,8 @@ class Session:
         self._planner = Planner(relations, self._second)
         self._plans: OrderedDict[tuple[str, str, date], tuple[Rewritten, Plan]] = OrderedDict()
         self._check_relations(relations)
+        if any(relation.rule and relation.rule.noise for relation in relations):
+            self._release  # noqa: B018 - loaded before the first question, whose time is bounded
 
     @property
     def limits(self) -> RunLimits:
@@ -119,12 +127,16 @@ class Session:
             TrustnodeError: As ``plan``.
         """
         rewritten = self._planned(sql, parameters)[0]
+        if rewritten.question is not None:
+            bounded = self._bounded(f"SELECT * FROM ({rewritten.text}) AS q LIMIT 0")
+            schema: pa.Schema = self._release.schema(rewritten.question, bounded.schema)
+            return schema
         return self._connection.sql(f"SELECT * FROM ({rewritten.text}) AS q LIMIT 0").to_arrow_reader().schema
 
     def run(
         self, sql: str, parameters: tuple[Parameter, ...], expected_sql: str
-    ) -> tuple[Plan, duckdb.DuckDBPyRelation]:
-        """The plan and what yields its rows.
+    ) -> tuple[Plan, duckdb.DuckDBPyRelation | Drawn]:
+        """The plan and what yields its rows; where answers are noised, the answer is drawn here.
 
         Args:
             sql: The consumer's text.
@@ -137,7 +149,27 @@ class Session:
         rewritten, plan, relation = self._planned(sql, parameters)
         if expected_sql and plan.sql != expected_sql:
             raise error("STALE_VERSION", "the plan has changed since it was decided on; plan again")
+        if rewritten.question is not None:
+            return plan, self._drawn(rewritten.question)
         return plan, relation if relation is not None else self._connection.sql(rewritten.text)
+
+    @cached_property
+    def _release(self) -> ModuleType:
+        """The noise; its library is loaded only where a product needs it."""
+        try:
+            from trustnode.engine import release
+        except ImportError as failure:
+            raise unenforceable("noise needs OpenDP: install trustnode[privacy]", "noise") from failure
+        return release
+
+    def _bounded(self, text: str) -> pa.Table:
+        """Sums in which nobody adds more than the policy allows; what of each person counts is drawn anew each time."""
+        return self._connection.sql(text, params={"key": token_hex(32)}).to_arrow_table()
+
+    def _drawn(self, question: Question) -> Drawn:
+        release = self._release
+        drawn: Drawn = release.Drawn(release.release(self._bounded(question.text), question))
+        return drawn
 
     def _planned(
         self, sql: str, parameters: tuple[Parameter, ...]
@@ -149,12 +181,12 @@ class Session:
             self._plans.move_to_end(key)
             return *self._plans[key], None
         rewritten = self._planner.rewrite(sql, parameters, today)
-        relation = self._connection.sql(rewritten.text)
+        relation, output = self._typed(rewritten)
         plan = Plan(
             query=sql,
             parameters=parameters,
             sql=rewritten.text.replace(self._token, ""),
-            columns=_output(relation),
+            columns=output,
             columns_used=rewritten.columns_used,
             ordered=rewritten.ordered,
             whole=rewritten.whole,
@@ -164,6 +196,13 @@ class Session:
         if len(self._plans) > PLANS_KEPT:
             self._plans.popitem(last=False)
         return rewritten, plan, relation
+
+    def _typed(self, rewritten: Rewritten) -> tuple[duckdb.DuckDBPyRelation | None, tuple[Column, ...]]:
+        """The columns of an answer, and the relation that told them; those of a noised one are known beforehand."""
+        if rewritten.question is not None:
+            return None, rewritten.question.columns
+        relation = self._connection.sql(rewritten.text)
+        return relation, _output(relation)
 
     def _open(self) -> list[Relation]:
         parts = self._spec.parts

@@ -45,6 +45,7 @@ UNCOMMITTED: Final[Mapping[str, str]] = {
     "feed.origin": "who told a line first; the documents themselves are signed",
     "feed.path": "the way a line came; the documents themselves are signed",
     "answer": "what a repeated document is answered; the objects themselves refuse to move twice",
+    "noised": "answers given again; each delivery commits to its frames, and a lost one is only paid for anew",
     "outbox": "what waits for delivery; the peer repeats what it misses, its own log shows what it has",
     "timer": "when a guard is asked again; the guards look at times that states hold",
     "setting": "positions in feeds of others, cards not yet confirmed, the deny list as participants have it; what "

@@ -308,6 +308,14 @@ def _acts(db: Database) -> None:
     )
 
 
+def _noised(db: Database) -> None:
+    """Answers with noise, to be given again."""
+    db.executescript(
+        "create table noised (key text primary key, until text not null, digest text not null, frames blob not null, "
+        "at text not null) strict;"
+    )
+
+
 STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0001_log", _log),
     ("0002_messages", _messages),
@@ -317,6 +325,7 @@ STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0006_mirror", _mirror),
     ("0007_days", _days),
     ("0008_acts", _acts),
+    ("0009_noised", _noised),
 )
 """In order; a step that was released is never changed, a new one is added behind it."""
 

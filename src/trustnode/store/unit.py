@@ -8,6 +8,7 @@ A unit is a plain function of a Tx. It verifies nothing, parses nothing foreign,
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,6 +65,8 @@ S = TypeVar("S", bound=State)
 
 WINDOWS_KEPT_S: Final = 400 * 86400.0
 """How long a counter of a window is kept after it was last touched: longer than a window, or quota would come back."""
+NOISED_KEPT: Final = 20_000
+"""Answers with noise that are kept at most; an older question is paid for anew."""
 
 
 @dataclass
@@ -321,6 +324,17 @@ class Tx(View, CheckpointWriter):
             self._unlogged.used(access, held.key, held.window, amount)
         self._db.execute("delete from reservation where access = ?", (access,))
 
+    def keep_answer(self, key: str, frames: bytes, until: str) -> None:
+        """Keep an answer with noise; the first one that is kept under a name stays.
+
+        Args:
+            key: What was asked, by whom, on which data.
+            frames: The answer.
+            until: When the window ends in which it is given again; empty: never.
+        """
+        digest = hashlib.sha256(frames).hexdigest()
+        self._db.execute("insert or ignore into noised values (?, ?, ?, ?, ?)", (key, until, digest, frames, self.now))
+
     def send(self, peer: str, document: Document, *, supporting: Sequence[str] = (), object: str = "") -> None:
         """Put a document into the outbox for one peer; lines of one object are delivered in order.
 
@@ -447,7 +461,12 @@ class Tx(View, CheckpointWriter):
             and not exists (select 1 from reservation r where r.key = counter.key and r."window" = counter."window")""",
             (clock.shift(self.now, -WINDOWS_KEPT_S),),
         )
-        return answers.rowcount + counters.rowcount
+        noised = self._db.execute(
+            """delete from noised where (until <> '' and until < ?1)
+            or key in (select key from noised order by at desc limit -1 offset ?2)""",
+            (self.now, NOISED_KEPT),
+        )
+        return answers.rowcount + counters.rowcount + noised.rowcount
 
 
 def _as_words(words: Iterable[str]) -> str:

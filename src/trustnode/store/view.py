@@ -201,6 +201,19 @@ class View(CheckpointReader):
         row = self._db.execute('select "used" from counter where key = ? and "window" = ?', (key, window)).fetchone()
         return CounterRow(key, window, row[0]) if row else None
 
+    def noised_answer(self, key: str) -> bytes | None:
+        """An answer with noise that was given before, as it was kept; None where there is none.
+
+        Raises:
+            TrustnodeError: STORE_CORRUPT, it is not what was kept.
+        """
+        row = self._db.execute("select frames, digest from noised where key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        if hashlib.sha256(row[0]).hexdigest() != row[1]:
+            raise error("STORE_CORRUPT", "a kept answer is not what was kept")
+        return bytes(row[0])
+
     def reservations(self, access: str = "", *, limit: int = 10_000) -> list[Reservation]:
         """Open reservations, of one access or of all."""
         where, values = ("where access = ?", [access]) if access else ("", [])

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.policy.samples import (
     LOANS,
-    NOISE,
     OFFERS,
     OPEN,
     PUBLISHED,
@@ -187,7 +186,6 @@ def test_a_value_that_cannot_be_read_is_refused(key, value):
     "name, changes, message",
     [
         ("scoring", {"environment": "TEE"}, 'environment = "TEE": no verifier here'),
-        ("statistics", {"noise": NOISE}, "[noise]: no privacy ledger here"),
     ],
 )
 def test_a_term_that_nothing_keeps_makes_the_offer_unpublishable_and_is_named(name, changes, message):

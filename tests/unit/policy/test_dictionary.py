@@ -90,7 +90,7 @@ def test_every_action_and_operand_that_is_understood_stands_in_the_table_and_no_
     assert means <= words.ACTIONS.keys()
     operands = {row.odrl for row in dictionary.CONSTRAINTS.values()} - {""}
     parameters = {name for form in words.FORMS.values() for name in form.parameters}
-    understood = {*words.OPERANDS, *words.COUNTERS, *parameters, "tn:dataState"}
+    understood = {*words.OPERANDS, *words.COUNTERS, words.EPSILON, *parameters, "tn:dataState"}
     assert operands | dictionary.OWN.keys() >= understood
     assert operands <= understood
     assert not operands & dictionary.OWN.keys()
@@ -199,7 +199,11 @@ def test_a_quantity_that_is_limited_is_a_counter(name):
 
 @pytest.mark.parametrize(
     "name",
-    [n for n, row in dictionary.CONSTRAINTS.items() if row.kept and row.odrl not in (*words.OPERANDS, *words.COUNTERS)],
+    [
+        name
+        for name, row in dictionary.CONSTRAINTS.items()
+        if row.kept and row.odrl not in (*words.OPERANDS, *words.COUNTERS, words.EPSILON)
+    ],
 )
 def test_what_is_no_condition_and_no_quantity_is_a_parameter_of_a_duty_of_that_class(name):
     row = dictionary.CONSTRAINTS[name]

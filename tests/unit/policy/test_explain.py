@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from unit.policy.samples import NOISE, OFFERS, compiled_offer
+from unit.policy.samples import OFFERS, compiled_offer
 
 from trustnode.core.policy import explain, grammar, masks
 from trustnode.core.policy.level import LEVELS
@@ -67,7 +67,7 @@ def test_aggregates_are_one_line():
 
 
 def test_a_term_without_an_enforcer_has_no_class():
-    unkept = {"noise": NOISE, "environment": "TEE"}
+    unkept = {"environment": "TEE"}
     lines = shown("statistics", **unkept)
     assert {line.key: line.how for line in lines if line.kept is None} == UNKEPT
 

@@ -17,6 +17,7 @@ import msgspec
 
 from trustnode.app import catalog
 from trustnode.app.access.resuming import Resumed, resumed
+from trustnode.app.budget import Ledger, ledger_of
 from trustnode.app.product import source_of
 from trustnode.app.submission import check_audience, record_entry
 from trustnode.app.transition import pseudonym
@@ -78,6 +79,8 @@ class Admission:
     """What covers a request of the grade DELEGATED; its accesses are counted."""
     resumed: Resumed | None = None
     """What it goes on with; None: it begins anew."""
+    ledger: Ledger | None = None
+    """Where the cost of the question is booked; None: answers are exact."""
 
     @property
     def id(self) -> str:
@@ -103,6 +106,11 @@ class Admission:
     def plan_commitment(self) -> str:
         """Commitment to the regenerated SQL."""
         return plan_commitment(self.salt, self.plan.sql)
+
+    def question(self, window: str) -> str:
+        """Name of the stored answer of one window; empty where answers are exact."""
+        ledger = self.ledger
+        return ledger.question(self.plan.sql, self.session.data_version, window) if ledger else ""
 
 
 async def admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
@@ -138,7 +146,27 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
         for one, contract, ready in zip(found, contracts, prepared, strict=True)
     )
     before = await resumed(venue, value)
-    return Admission(request, granted, key, query, session, plan, delegation=delegation, resumed=before)
+    ledger = _ledger(venue, contracts, prepared, key.value)
+    if before is not None and ledger is not None:
+        raise error("RESUME_CHANGED", "an answer with noise is asked for again as a whole; it costs nothing")
+    return Admission(request, granted, key, query, session, plan, delegation=delegation, resumed=before, ledger=ledger)
+
+
+def _ledger(
+    venue: Venue, contracts: Sequence[Contract], prepared: Sequence[Prepared], key: ParticipantKey
+) -> Ledger | None:
+    """Where the question is booked; noise stands alone: of several products nobody could say whose budget it takes.
+
+    Raises:
+        TrustnodeError: DENIED, a product with noise is asked together with another.
+    """
+    noised = [n for n, contract in enumerate(contracts) if contract.policy.budget is not None]
+    if not noised:
+        return None
+    if len(contracts) > 1:
+        raise error("DENIED", "answers of this product are noised: a question reads no other product")
+    registration, source = prepared[0].registration, prepared[0].source
+    return ledger_of(venue, contracts[0].policy, registration, source, asker=key.participant, subject=key.subject)
 
 
 def decide_all(venue: Venue, value: AccessRequest, contracts: Sequence[Contract], asker: Asker) -> None:
@@ -344,11 +372,13 @@ class Asker(NamedTuple):
     home: str
     roles: frozenset[str]
     assurance: frozenset[str]
+    subject: str = ""
+    """Subject code; empty: none is known."""
 
     @classmethod
     def of(cls, key: ParticipantKey) -> Asker:
         """The participant of a key document."""
-        return cls(key.participant, key.iss, frozenset(key.roles), frozenset({key.assurance} - {""}))
+        return cls(key.participant, key.iss, frozenset(key.roles), frozenset({key.assurance} - {""}), key.subject)
 
 
 def policy_request(

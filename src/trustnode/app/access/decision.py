@@ -7,13 +7,13 @@ checks before it (``admission``), what flows after it (``serving``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from trustnode.app.access.admission import Admission, Granted, check_usable
 from trustnode.app.participant import remember_foreign
-from trustnode.app.quota import Reservation, cover, reserve, rows_left
+from trustnode.app.quota import Reservation, cover, reserve, rows_left, window_of
 from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Venue
 from trustnode.core import clock
@@ -48,6 +48,12 @@ class Decided(msgspec.Struct, frozen=True):
     """Under each agreement, the first one first."""
     rows_left: int | None
     """Rows that the limits of all still allow; None: no limit."""
+    question: str = ""
+    """Name of the stored answer; empty where answers are exact."""
+    answered: bool = False
+    """Whether it was answered before, so that nothing was spent."""
+    window_ends: str = ""
+    """Until when the answer is given again; empty: for ever."""
 
     @property
     def seq(self) -> int:
@@ -93,13 +99,15 @@ async def write_decision(venue: Venue, admission: Admission, unit: Callable[[Tx]
 def decide_in(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, int] | None) -> Decided:
     """The decision within a unit; as ``decide``."""
     tx.keep(admission.request.document)
+    asked = _asked(tx, admission)
     held: list[Held] = []
     left: list[int] = []
     for granted in admission.granted:
         one, rows = _decide_under(tx, venue, admission, granted, whole)
         held.append(one)
         left += [] if rows is None else [rows]
-    return Decided(tuple(held), min(left, default=None))
+    held[0] = msgspec.structs.replace(held[0], reserved=(*held[0].reserved, *asked.spent))
+    return Decided(tuple(held), min(left, default=None), asked.question, asked.answered, asked.window_ends)
 
 
 def _decide_under(
@@ -158,6 +166,35 @@ def _log_decision(tx: Tx, venue: Venue, admission: Admission, granted: Granted) 
     end = tx.chain("agreement", state.id)
     tx.place(fresh, decision_seq=end.seq, decision_link=end.link.hex())
     return end
+
+
+class _Asked(NamedTuple):
+    """What a question costs where answers are noised."""
+
+    question: str = ""
+    answered: bool = False
+    window_ends: str = ""
+    spent: tuple[Reservation, ...] = ()
+
+
+def _asked(tx: Tx, admission: Admission) -> _Asked:
+    """Take the cost of the question, unless its answer is kept.
+
+    Raises:
+        TrustnodeError: QUOTA_*, the privacy budget is used up.
+    """
+    ledger = admission.ledger
+    if ledger is None:
+        return _Asked()
+    window, ends = window_of(ledger.budget.window, tx.now, ledger.zone)
+    question = admission.question(window)
+    if tx.noised_answer(question) is not None:
+        return _Asked(question, answered=True, window_ends=ends)
+    try:
+        spent = ledger.spend(tx, admission.granted[0].id)
+    except TrustnodeError as refusal:
+        raise _denial(admission, refusal) from None
+    return _Asked(question, answered=False, window_ends=ends, spent=spent)
 
 
 def _commit_to_mark(tx: Tx, venue: Venue, granted: Granted) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from trustnode.app.access.admission import Admission, Asker, Granted, admit, decide_all, record_denial
 from trustnode.app.access.decision import Decided, Held, decide, decide_in, write_decision
+from trustnode.app.access.noised import Turn, one_by_one
 from trustnode.app.quota import Reservation, consumed, cover, reservations, rows_left
 from trustnode.app.streams import Frame, Stream, Window, finish, pump
 from trustnode.app.transition import fire
@@ -67,13 +68,17 @@ async def serve(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Out
         TrustnodeError: Refused before the first byte.
     """
     admission = await admit(venue, sender, ticket)
-    stream = _stream(venue, sender, admission)
+    async with Turn(venue, admission) as turn:
+        return await _serve(venue, admission, _stream(venue, sender, admission), sink, turn)
+
+
+async def _serve(venue: Venue, admission: Admission, stream: Stream, sink: Sink, turn: Turn) -> Outcome:
     decided = await _decided(venue, admission, stream)
     failure: TrustnodeError | None = None
     try:
         with venue.streams.running(stream):
             await sink.header(_header(admission, decided))
-            await _run(venue, admission, decided, stream, sink)
+            await _run(venue, admission, decided, stream, sink, turn)
     except TrustnodeError as stopped:
         failure = stopped
     except TimeoutError:
@@ -151,8 +156,12 @@ async def _recheck(venue: Venue, admission: Admission) -> None:
     decide_all(venue, admission.request.value, contracts, Asker.of(admission.key.value))
 
 
-async def _run(venue: Venue, admission: Admission, decided: Decided, stream: Stream, sink: Sink) -> None:
+async def _run(venue: Venue, admission: Admission, decided: Decided, stream: Stream, sink: Sink, turn: Turn) -> None:
     budget = Budget(venue, decided.held)
+    if decided.question:
+        answer = await stream.unless_stopped(turn.frames(decided))
+        await pump(one_by_one(answer), sink.frame, stream, before=budget.cover)
+        return
     after = admission.resumed.after if admission.resumed else None
     frames = await admission.session.run(admission.plan, max_rows=decided.rows_left, after=after)
     async with frames, asyncio.timeout(STREAM_LIFE_S):
@@ -294,7 +303,8 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
     admission = await admit(venue, sender, ticket)
     if admission.resumed is not None:
         raise error("FIELD_FORMAT", "a read goes on as a stream", field="resumes")
-    _check_not_held(admission)
+    if admission.ledger is not None:
+        return await _read_noised(venue, admission)
     left = await _rows_left(venue, admission)
     try:
         answer = await admission.session.read(admission.plan, max_bytes=SMALL_BYTES, max_rows=left)
@@ -308,15 +318,31 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
     return SmallRead(_header(admission, ended.decided), tuple(frame.data for frame in answer.frames), ended.receipt)
 
 
-def _check_not_held(admission: Admission) -> None:
-    """An answer in one message is computed before it is counted: too late for a limit of reads that run at once.
+async def _read_noised(venue: Venue, admission: Admission) -> SmallRead:
+    """Decided and paid first, drawn afterwards: an answer that was not paid for may not even exist."""
+    stream = Stream(admission.id, frozenset(), admission.salt)
+    async with Turn(venue, admission) as turn:
+        decided = await _decided(venue, admission, stream)
+        try:
+            frames = await _covered(venue, admission, decided, turn)
+        except TrustnodeError as failure:
+            await finish(settle(venue, admission, decided, stream, failure))
+            raise
+        except asyncio.CancelledError:
+            await finish(settle(venue, admission, decided, stream, error("CANCELLED", "the reader went away")))
+            raise
+    for frame in frames:
+        stream.count(frame.note, len(frame.data))
+    receipt = await finish(settle(venue, admission, decided, stream, None))
+    return SmallRead(_header(admission, decided), tuple(frame.data for frame in frames), receipt)
 
-    Raises:
-        TrustnodeError: QUERY_TOO_COSTLY, on which a client asks for the stream.
-    """
-    if any(counter.unit == "running" for one in admission.granted for counter in one.contract.policy.counters):
-        step = "Read it as a stream (DoGet)."
-        raise error("QUERY_TOO_COSTLY", "the agreement limits how many reads run at once", next_step=step)
+
+async def _covered(venue: Venue, admission: Admission, decided: Decided, turn: Turn) -> tuple[Frame, ...]:
+    frames = await turn.frames(decided)
+    budget = Budget(venue, decided.held)
+    for frame in frames:
+        await budget.cover(frame)
+    return frames
 
 
 class _Ended(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from trustnode import vocabulary
-from trustnode.core.policy import conflict, duration, grammar, odrl, rows, trace, uses
+from trustnode.core.policy import conflict, duration, grammar, noise, odrl, rows, trace, uses
 from trustnode.core.policy import level as levels
 from trustnode.core.policy import masks as masking
 from trustnode.core.policy import terms as terms_module
@@ -277,6 +277,7 @@ def _aggregate(terms: Terms, schema: Schema) -> tuple[Duty, ...]:
             _atom("tn:measure", "isPartOf", measures),
             _atom("tn:minGroupSize", "gteq", str(terms.min_group)),
         ),
+        *noise.duty(terms, keys, schema),
     )
 
 

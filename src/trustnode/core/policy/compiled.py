@@ -19,6 +19,7 @@ from trustnode.core.policy.governed import Governed
 from trustnode.core.policy.odrl import Constraint, Permission, Policy
 from trustnode.core.policy.plan import Plan
 from trustnode.core.policy.premises import PURPOSE_WORDS, SERVED, ReadyRule, ready, unknown
+from trustnode.core.policy.privacy import Budget
 from trustnode.core.policy.schema import Schema
 from trustnode.errors import TrustnodeError, error
 
@@ -94,7 +95,7 @@ class CompiledPolicy:
         if self._rule and self._permission:
             self.counters = counters.read(self._permission, self._rule.path)
             in_plan = [duty for duty, _ in read if duty.path.startswith(own) and duty.duty.timing == "PARALLEL"]
-            self._plan = Plan(self._rule.action, self._rule.path, tuple(in_plan))
+            self._plan = Plan(self._rule.action, self._rule.path, tuple(in_plan), _epsilon(self._permission))
         self._allowed = SERVED[self._rule.action] if self._rule else ()
         self._blocking = _blocking(policy)
         self._before = tuple(owed for owed in self.duties if owed.timing == "BEFORE" and owed.path.startswith(own))
@@ -110,6 +111,11 @@ class CompiledPolicy:
     def is_marked(self) -> bool:
         """Whether every copy carries a mark of its own."""
         return self._plan is not None and self._plan.mark is not None
+
+    @property
+    def budget(self) -> Budget | None:
+        """What questions cost where answers are noised; None: they are exact."""
+        return self._plan.budget if self._plan else None
 
     def decide(self, request: Request) -> Decision:
         """Decide one request, in the order of odrl 2.1: right holder, prohibitions, permission, duties.
@@ -212,6 +218,19 @@ def _served(policy: Policy) -> tuple[ReadyRule | None, Permission | None]:
         path = found[1][0].path
         raise error("POLICY_CONFLICT", f"{path}: a policy serves data by one permission", field=path)
     return found[0] if found else (None, None)
+
+
+def _epsilon(permission: Permission) -> tuple[str, words.Window] | None:
+    """What all questions may cost, and in which window."""
+    found = [part for part in permission.constraint if part.left == words.EPSILON]
+    if not found:
+        return None
+    part = found[0]
+    window = words.WINDOWS.get(part.unit or "", "none")
+    is_plain = part.operator == "lteq" and len(part.values) == 1 and bool(part.unit) == (window != "none")
+    if len(found) > 1 or not is_plain or isinstance(part.right, odrl.Typed):
+        unknown(words.EPSILON, "one number, lteq, in one window")
+    return part.values[0], window
 
 
 def _blocking(policy: Policy) -> Mapping[str, tuple[ReadyRule, ...]]:

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from trustnode import vocabulary
-from trustnode.core.policy import grammar, odrl
+from trustnode.core.policy import grammar, noise, odrl
 from trustnode.core.policy.odrl import Constraint
 from trustnode.core.policy.purposes import PURPOSES, covered
 from trustnode.core.policy.terms import Terms
@@ -41,6 +41,7 @@ def premises(terms: Terms, offset: timezone, at: datetime) -> tuple[Constraint, 
         *who(terms),
         *places(terms),
         *limits(terms),
+        *noise.premise(terms),
     )
 
 

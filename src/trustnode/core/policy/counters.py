@@ -49,7 +49,7 @@ def read(permission: Permission, path: str) -> tuple[Counter, ...]:
     found = [
         _counter(constraint, f"{path}.constraint[{number}]")
         for number, constraint in enumerate(permission.constraint)
-        if is_counter(constraint)
+        if is_counter(constraint) and constraint.left != words.EPSILON
     ]
     if len({counter.name for counter in found}) < len(found):
         raise error("POLICY_CONFLICT", f"{path}: two limits of the same unit in the same window", field=path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from trustnode.core.policy import compiled, duration, grammar, trace, uses, words
+from trustnode.core.policy import compiled, duration, grammar, noise, trace, uses, words
 from trustnode.core.policy.odrl import Constraint, Duty, Permission, Policy, Typed
 from trustnode.core.policy.terms import Terms
 from trustnode.errors import error
@@ -32,6 +32,7 @@ def to_terms(policy: Policy) -> tuple[Terms, str]:
         found["result"] = "aggregates"
     _read_premises(main, f"permission[{number}]", found)
     price = _read_plan(main, f"permission[{number}]", found)
+    _read_noise(main, found)
     _read_prohibitions(policy, found)
     _read_besides(policy, found)
     _read_obligations(policy, found)
@@ -54,6 +55,8 @@ def _read_premises(main: Permission, path: str, found: dict[str, Any]) -> None:
             _none(where)
         if constraint.left == "dateTime" and constraint.operator in ("gteq", "lt"):
             bounds[constraint.operator] = constraint.values[0]
+        elif constraint.left == words.EPSILON:
+            continue
         elif constraint.left in words.COUNTERS:
             found.setdefault("limits", []).append(_limit(constraint, where))
         else:
@@ -139,9 +142,17 @@ def _read_plan(main: Permission, path: str, found: dict[str, Any]) -> str:
             found["min_group"] = int(values["tn:minGroupSize"][0])
         elif duty.action == "tn:watermark" and "trace" not in found:
             found["trace"] = trace.to_text(trace.of_values({name: value[0] for name, value in values.items()}))
-        else:
+        elif duty.action != "tn:dp":
             _none(where)
     return price
+
+
+def _read_noise(main: Permission, found: dict[str, Any]) -> None:
+    """Premise and duty together; ``compiled.load`` has seen that both are there, or neither."""
+    epsilon = next((part for part in main.constraint if part.left == words.EPSILON), None)
+    duty = next((duty for duty in main.duty if duty.action == "tn:dp"), None)
+    if epsilon is not None and duty is not None:
+        found["noise"] = noise.table(epsilon, _values(duty))
 
 
 def _price(duty: Duty, path: str) -> str:

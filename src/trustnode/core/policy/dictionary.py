@@ -174,6 +174,12 @@ OWN: Final[Mapping[str, str]] = {
     "tn:parameter": "masks",
     "tn:useKind": "uses",
     "tn:privacyUnit": "person",
+    "tn:epsilonPerQuery": "noise",
+    "tn:delta": "noise",
+    "tn:groupsPerPerson": "noise",
+    "tn:rowsPerGroup": "noise",
+    "tn:clamp": "noise",
+    "tn:keys": "noise",
     "tn:groupBy": "group_by",
     "tn:measure": "measures",
     "tn:quantum": "trace",
@@ -190,6 +196,7 @@ OWN_ACTIONS: Final[Mapping[str, str]] = {
     "tn:watermark": "trace",
     "tn:columnUse": "uses",
     "tn:aggregateColumn": "uses",
+    "tn:dp": "noise",
 }
 """Actions of our profile that no action of the standards means: ``attribute`` names the source, ``transfer`` holds
 ``sell``, the others carry a constraint that the standards have as a word of its own."""

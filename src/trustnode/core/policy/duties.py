@@ -133,6 +133,7 @@ _KEPT: Final[Mapping[str, Kept]] = {
     "tn:aggregateColumn": "enforced",
     "tn:aggregateOnly": "enforced",
     "tn:watermark": "enforced",
+    "tn:dp": "enforced",
     "delete": "proven",
     "attribute": "promised",
     "tn:policyTransmit": "promised",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from trustnode.core.policy import chinese, decompile, grammar, level, trace, uses
+from trustnode.core.policy import chinese, decompile, grammar, level, noise, trace, uses
 from trustnode.core.policy.odrl import Policy
 from trustnode.core.policy.terms import KEPT, UNKEPT, Kept, Terms
 
@@ -38,6 +38,10 @@ _HOW: Final[Mapping[str, tuple[str, str]]] = {
     "masks": ("in the plan, one key per contract", "在查询计划中执行, 每份合约一把密钥"),
     "uses": ("in the plan; another use is refused", "在查询计划中执行, 其他用法一律拒绝"),
     "result": ("in the plan; smaller groups do not leave", "在查询计划中执行, 小组不输出"),
+    "noise": (
+        "in the plan and the ledger: spent first, never given back; the same question, the same answer",
+        "在查询计划与预算账本中执行: 先扣减, 不退还; 相同查询得相同答案",
+    ),
     "limits": ("counted before, settled after", "先预留, 后结算"),
     "trace": (
         "in the plan; tells whose copy leaked, holds none back",
@@ -170,6 +174,7 @@ _WORDS: Final[Mapping[str, Callable[[Terms], tuple[str, str]]]] = {
     "masks": _masks,
     "uses": _uses,
     "result": _result,
+    "noise": noise.words,
     "trace": _trace,
 }
 

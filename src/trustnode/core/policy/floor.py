@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, NoReturn
 
-from trustnode.core.policy import conditions, duration, grammar, rows, subsume, trace, uses
+from trustnode.core.policy import conditions, duration, grammar, noise, rows, subsume, trace, uses
 from trustnode.core.policy.odrl import Constraint
 from trustnode.core.policy.purposes import PURPOSES, covered
 from trustnode.core.policy.terms import KEYS, Terms
@@ -198,7 +198,7 @@ _AT_LEAST: Final[Mapping[str, Rule]] = {
     "group_by": _subset("group_by"),
     "measures": _subset("measures"),
     "min_group": _min_group,
-    "noise": _same("noise"),
+    "noise": noise.at_least,
     "limits": _implied(conditions.limits),
     "environment": _same("environment"),
     "keep": _keep,

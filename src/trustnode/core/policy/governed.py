@@ -101,6 +101,34 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     column: str = ""
 
 
+class Clamp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of a measured column, decimal text; never computed from the data."""
+
+    column: str
+    low: str
+    high: str
+
+
+class KeyValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Public keys of one column, as text: they stand in an answer whether or not anybody has them."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+class NoiseRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much one person may contribute to an answer, and how much noise hides it (privacy 3)."""
+
+    rho: int
+    """Cost of one question in billionths of rho (``privacy.RHO_UNITS``)."""
+    key_delta: int = 0
+    """Chance, in 10^-18, of showing a key that only one person has; 0 where all keys are public."""
+    groups_per_person: int
+    rows_per_group: int
+    clamps: tuple[Clamp, ...] = ()
+    keys: tuple[KeyValues, ...] = ()
+
+
 class AggregateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Only aggregates leave, and only of groups that hold enough persons (governed-sql 7)."""
 
@@ -110,6 +138,8 @@ class AggregateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The only columns to group and filter by; masks apply to them first."""
     measures: tuple[Measure, ...]
     min_group: int
+    noise: NoiseRule | None = None
+    """None: exact answers."""
 
 
 class Governed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from trustnode.core.policy import grammar, rows, trace
+from trustnode.core.policy import grammar, privacy, rows, trace
 from trustnode.core.policy.duties import ReadDuty
-from trustnode.core.policy.governed import AggregateRule, Governed, GovernedTable, Mask, Predicate, Use
+from trustnode.core.policy.governed import AggregateRule, Governed, GovernedTable, Mask, NoiseRule, Predicate, Use
 from trustnode.core.policy.masks import parse_mask
 from trustnode.core.policy.premises import unknown
+from trustnode.core.policy.privacy import Budget
 from trustnode.core.policy.schema import Column, Schema, columns
 from trustnode.core.policy.uses import of_duty, parse_use, use_text
+from trustnode.core.policy.words import Window
 from trustnode.errors import error
 
 _USES: Final = ("tn:columnUse", "tn:aggregateColumn")
@@ -24,8 +26,16 @@ _USES: Final = ("tn:columnUse", "tn:aggregateColumn")
 class Plan:
     """Duties of the permission that serves data."""
 
-    def __init__(self, action: str, path: str, duties: tuple[ReadDuty, ...]) -> None:
+    def __init__(
+        self, action: str, path: str, duties: tuple[ReadDuty, ...], epsilon: tuple[str, Window] | None = None
+    ) -> None:
         """Read the duties.
+
+        Args:
+            action: Of the permission.
+            path: Where it stands.
+            duties: Its duties.
+            epsilon: What ``tn:epsilon`` allows in all, and in which window; None: the permission has no such limit.
 
         Raises:
             POLICY_CONFLICT: a duty stands twice, or a column is delivered in two ways.
@@ -50,6 +60,26 @@ class Plan:
         if len(self._masks) < len(masks) or self._masks.keys() & set(self._columns):
             raise error("POLICY_CONFLICT", f"{path}.duty: a column is delivered in two ways", field=path)
         self._demand_shape(action, path)
+        self._noise: NoiseRule | None = None
+        self.budget: Budget | None = None
+        """Ledger of the noise; None: answers are exact."""
+        self._read_noise(single.get("tn:dp"), epsilon, path)
+
+    def _read_noise(self, noise: ReadDuty | None, epsilon: tuple[str, Window] | None, path: str) -> None:
+        if (noise is None) != (epsilon is None):
+            raise error("FIELD_MISSING", f"{path}: tn:dp and tn:epsilon stand together", field=path)
+        if noise is None or epsilon is None:
+            return
+        if self.aggregate is None:
+            raise error("POLICY_CONFLICT", f"{path}.duty: tn:dp goes with tn:aggregateOnly", field=path)
+        values = {name: parameter.values for name, parameter in noise.parameters.items()}
+        self._noise, self.budget = privacy.read(values, self.aggregate.several("tn:groupBy"), *epsilon)
+        clamped = {clamp.column for clamp in self._noise.clamps}
+        measures = [grammar.parse_measure(text) for text in self.aggregate.several("tn:measure")]
+        if clamped != {measure.column for measure in measures if measure.column}:
+            raise error("POLICY_CONFLICT", f"{path}.duty: tn:dp clamps what is measured, all of it", field=path)
+        if any(measure.function == "stddev" for measure in measures):
+            raise error("POLICY_CONFLICT", f"{path}.duty: tn:dp knows count, sum and avg", field=path)
 
     def _demand_shape(self, action: str, path: str) -> None:
         if (action == "aggregate") != (self.aggregate is not None):
@@ -116,7 +146,9 @@ class Plan:
         if read is None:
             return None
         measures = tuple(grammar.parse_measure(text) for text in read.several("tn:measure"))
-        return AggregateRule(read.one("tn:privacyUnit"), read.several("tn:groupBy"), measures, self.min_group)
+        return AggregateRule(
+            read.one("tn:privacyUnit"), read.several("tn:groupBy"), measures, self.min_group, self._noise
+        )
 
 
 def _mask_text(read: ReadDuty) -> str:

@@ -95,7 +95,7 @@ DATA_STATE: Final = "tn:dataState"
 
 def is_counter(constraint: Constraint) -> bool:
     """Whether it limits a quantity, which is reserved and not compared."""
-    return constraint.left in words.COUNTERS
+    return constraint.left in words.COUNTERS or constraint.left == words.EPSILON
 
 
 def ready(rule: Permission | Prohibition, path: str, place: words.Place) -> ReadyRule:

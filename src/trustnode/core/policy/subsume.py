@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
@@ -239,8 +240,8 @@ def _operand(atom: Constraint) -> Operand:
 def _test(atom: Constraint) -> evaluate.Test:
     """The closure that decides requests; of a quantity, the comparison of the amount."""
     left = str(atom.left)
-    if left in words.COUNTERS:
-        return evaluate.number(str(atom.operator), atom.values[0], lambda facts: facts.amount)
+    if left in _QUANTITIES:
+        return evaluate.number(str(atom.operator), str(_amount(atom.values[0])), lambda facts: facts.amount)
     if left == DATA_STATE:
         return evaluate.term(str(atom.operator), atom.values, lambda facts: facts.state)
     return test_of(atom, left)
@@ -249,6 +250,8 @@ def _test(atom: Constraint) -> evaluate.Test:
 # --- cells
 
 _ATTRIBUTES: Final = {left: known.attribute for left, known in words.OPERANDS.items()} | {DATA_STATE: "state"}
+_QUANTITIES: Final = frozenset({*words.COUNTERS, words.EPSILON})
+_DECIMALS: Final = 18
 _SINGLE: Final = frozenset({"recipient", DATA_STATE})
 """Terms of which a request has one."""
 _WHOLE: Final = frozenset({"eq", "neq", "isAllOf", "hasPart"})
@@ -261,7 +264,7 @@ _START: Final = datetime(2024, 1, 31, tzinfo=UTC)
 
 def _cells(left: str, atoms: Sequence[Constraint]) -> Iterator[SimpleNamespace]:
     """Facts that stand for the cells of an operand."""
-    if left in words.COUNTERS:
+    if left in _QUANTITIES:
         yield from (SimpleNamespace(amount=amount) for amount in _numbers(atoms))
         return
     kind = words.OPERANDS[left].kind if left in words.OPERANDS else "term"
@@ -288,8 +291,13 @@ def _named(atoms: Sequence[Constraint]) -> set[str]:
 
 
 def _numbers(atoms: Sequence[Constraint]) -> list[int]:
-    bounds = {int(value) for atom in atoms for value in atom.values}
+    bounds = {_amount(value) for atom in atoms for value in atom.values}
     return sorted({near for bound in bounds for near in (bound - 1, bound, bound + 1) if near >= 0})
+
+
+def _amount(written: str) -> int:
+    """A quantity in the smallest unit that any of them has: an epsilon is no whole number."""
+    return int(Decimal(written).scaleb(_DECIMALS))
 
 
 def _between(bounds: Sequence[datetime]) -> Iterator[datetime]:

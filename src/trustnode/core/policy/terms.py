@@ -82,11 +82,10 @@ MANDATORY: Final = ("purposes", "who", "period", "keep", "onward")
 """Nothing by silence: an offer says these, ``any`` if so meant; so it does ``columns``, ``masks``
 or ``result``."""
 
-OF_AGGREGATES: Final = ("person", "group_by", "measures", "min_group")
+OF_AGGREGATES: Final = ("person", "group_by", "measures", "min_group", "noise")
 
 UNKEPT: Final[Mapping[str, str]] = {
     "environment": "no verifier here",
-    "noise": "no privacy ledger here",
 }
 """Keys without an enforcer in this node, and what is missing."""
 
@@ -105,6 +104,7 @@ KEPT: Final[Mapping[str, Kept]] = {
     "group_by": "enforced",
     "measures": "enforced",
     "min_group": "enforced",
+    "noise": "enforced",
     "limits": "enforced",
     "keep": "proven",
     "onward": "promised",

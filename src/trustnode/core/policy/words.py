@@ -49,6 +49,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "tn:aggregateColumn": _action("use", "duty"),
     "tn:aggregateOnly": _action("use", "duty"),
     "tn:watermark": _action("use", "duty"),
+    "tn:dp": _action("use", "duty"),
 }
 """Closed. ``use`` is never permitted as a whole: beside a prohibition of ``distribute`` it would void the policy."""
 
@@ -109,6 +110,8 @@ COUNTERS: Final[Mapping[str, Unit]] = {
     "tn:concurrentReads": "running",
 }
 """Operands that are reserved before the plan runs and settled after it, never compared (odrl 9)."""
+EPSILON: Final = "tn:epsilon"
+"""What all questions of a window may cost: reserved before the plan runs, and never given back (privacy 3.4)."""
 WINDOWS: Final[Mapping[str, Window]] = {
     "tn:perMinute": "minute",
     "tn:perHour": "hour",
@@ -189,6 +192,17 @@ FORMS: Final[Mapping[tuple[Place, str], Form]] = {
             "tn:quantum": Parameter(_EQ, True),
             "tn:key": Parameter(_EQ, True),
             "tn:markerRows": Parameter(_AT_MOST),
+        },
+    ),
+    ("duty", "tn:dp"): Form(
+        frozenset({"PARALLEL"}),
+        {
+            "tn:epsilonPerQuery": Parameter(_EQ, True),
+            "tn:delta": Parameter(_EQ, True),
+            "tn:groupsPerPerson": Parameter(_AT_MOST, True),
+            "tn:rowsPerGroup": Parameter(_AT_MOST, True),
+            "tn:clamp": Parameter(_ANY),
+            "tn:keys": Parameter(_ANY),
         },
     ),
     ("duty", "compensate"): Form(
