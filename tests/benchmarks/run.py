@@ -22,7 +22,7 @@ MODULES = {
     "decisions": ("decision",),
     "starting": ("help", "import", "ready"),
     "negotiating": ("negotiation",),
-    "reading": ("stream", "stream_brokered", "small_read"),
+    "reading": ("stream", "stream_kept", "stream_brokered", "small_read", "small_kept"),
     "memory": ("memory",),
     "identifying": ("identity",),
     "floods": ("floods",),
