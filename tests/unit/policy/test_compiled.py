@@ -251,9 +251,12 @@ CONDITIONS = st.sampled_from(
 )
 
 
+AGREED = {name: agreed_offer(name).policy for name in OFFERS}
+
+
 def bare(name, *, permission=(), prohibition=()):
     """An agreement with conditions added, compiled without the check for conflicts: at run time no beats yes."""
-    policy = agreed_offer(name).policy
+    policy = AGREED[name]
     main = policy.permission[0]
     changed = msgspec.structs.replace(
         policy,
@@ -269,7 +272,7 @@ def bare(name, *, permission=(), prohibition=()):
     st.lists(CONDITIONS, max_size=3),
     st.sampled_from(["use", "read", "aggregate"]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_prohibition_more_never_allows_more(asked, name, conditions, action):
     more = bare(name, prohibition=[Prohibition(action=action, constraint=tuple(conditions))])
     if more.decide(asked).outcome == "ALLOW":
@@ -277,7 +280,7 @@ def test_a_prohibition_more_never_allows_more(asked, name, conditions, action):
 
 
 @given(REQUESTS, st.sampled_from(sorted(OFFERS)), CONDITIONS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_condition_more_on_a_permission_never_allows_more(asked, name, condition):
     if bare(name, permission=[condition]).decide(asked).outcome == "ALLOW":
         assert bare(name).decide(asked).outcome == "ALLOW"
@@ -294,7 +297,7 @@ MISSING = {
 
 
 @given(REQUESTS, st.sampled_from(sorted(OFFERS)), st.lists(CONDITIONS, max_size=2), st.sampled_from(sorted(MISSING)))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_attribute_taken_away_never_allows_more_in_either_polarity(asked, name, conditions, attribute):
     for policy in (
         bare(name, prohibition=[Prohibition(action="use", constraint=(condition,)) for condition in conditions]),
@@ -329,7 +332,7 @@ def interpreted(constraint, asked):
 
 
 @given(REQUESTS, CONDITIONS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_closures_agree_with_a_direct_interpreter(asked, condition):
     offered = bare("open", permission=[condition])
     rest = bare("open")

@@ -51,9 +51,12 @@ def duty(place, action):
     }
 
 
+BASE = odrl.encode(agreed_offer("scoring", not_for=None, onward="forbidden").policy)
+
+
 def written(place, rule):
     """The bytes of an agreement that reads, with one rule more in a place."""
-    policy = json.loads(odrl.encode(agreed_offer("scoring", not_for=None, onward="forbidden").policy))
+    policy = json.loads(BASE)
     if place == "duty":
         policy["permission"][0]["duty"].append(rule)
     else:

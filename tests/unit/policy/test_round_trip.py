@@ -139,14 +139,14 @@ def goes_round(given_terms, price, schema):
 
 
 @given(OF_ROWS, PRICES)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_rows_go_to_odrl_and_back_and_mean_the_same(given_terms, price):
     read_back, read_price = goes_round(given_terms, price, LOANS)
     assert all(line.zh and line.how_zh for line in explain.lines(read_back, read_price))
 
 
 @given(of_results(), PRICES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_results_go_to_odrl_and_back_and_mean_the_same(given_terms, price):
     goes_round(given_terms, price, PATIENTS)
 
