@@ -23,7 +23,7 @@ MODULES = {
     "starting": ("help", "import", "ready"),
     "negotiating": ("negotiation",),
     "reading": ("stream", "stream_kept", "stream_brokered", "small_read", "small_kept"),
-    "memory": ("memory",),
+    "memory": ("memory_provider", "memory_broker"),
     "identifying": ("identity",),
     "floods": ("floods",),
     "marking": ("mark", "trace"),

@@ -167,13 +167,15 @@ class Stream:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 await asyncio.wait({task}, timeout=HAND_OVER_S)
-            if task.done():
-                await task
-                self.count(note, size)
         finally:
             stopped.cancel()
             if not task.done():
                 task.cancel()
+            elif not task.cancelled() and task.exception() is None:
+                # Also where we are cancelled in the same moment: what the transport has taken, the reader may have.
+                self.count(note, size)
+        if task.done():
+            await task
         self.check()
 
     def _check_before(self, work: Coroutine[Any, Any, Any]) -> None:

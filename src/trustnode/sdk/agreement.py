@@ -24,7 +24,7 @@ from trustnode.sdk import bundle
 from trustnode.sdk.acks import Acks
 from trustnode.sdk.connection import STREAM_TIMEOUT_S, Connection, Found
 from trustnode.sdk.explanation import Explanation, explanation
-from trustnode.sdk.read import Parameter, Reader, Table, in_order, make_query
+from trustnode.sdk.read import RESUME_TRIES, Parameter, Reader, Table, in_order, make_query
 from trustnode.sdk.trust import Trust
 from trustnode.wire.convert import RemoteObject
 
@@ -187,10 +187,16 @@ class Agreement:
         timeout_s: float = STREAM_TIMEOUT_S,
         small: bool = False,
         joined: Sequence[Agreement] = (),
+        tries: int = RESUME_TRIES,
     ) -> Reader:
-        """Read as a stream of batches: one access, one pass, nothing kept; arguments as of ``sql``."""
+        """Read as a stream of batches: one pass, nothing kept; arguments as of ``sql``.
+
+        Args:
+            tries: How often in a row to go on after a broken connection; each time that data come, it begins anew.
+        """
         query = make_query(sql, parameters)
-        return Reader(self, query, purpose or self.purpose, timeout_s=timeout_s, small=small, joined=joined)
+        purpose = purpose or self.purpose
+        return Reader(self, query, purpose, timeout_s=timeout_s, small=small, joined=joined, tries=tries)
 
     async def explain(
         self,

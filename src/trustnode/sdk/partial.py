@@ -37,6 +37,8 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     resumes: Resumes
     size: int
     """Bytes of the rows that belong to it."""
+    sha256: str
+    """Digest of these bytes: rows that were altered or damaged meanwhile are not gone on with."""
     rows: int
     cost_fen: int = 0
     """What the accesses cost that brought them."""
@@ -49,6 +51,7 @@ class PartFile:
         self.path = target.with_name(target.name + ".part")
         self._note = target.with_name(target.name + ".part.json")
         self._read = read
+        self._digest = hashlib.sha256()
         self.before = self._noted()
         """What an earlier read left here; None: nothing that goes on."""
         self._file: Any = None
@@ -96,7 +99,10 @@ class PartFile:
         cost_fen = sum(receipt.total_fen for receipt in reader.receipts)
         if self.before:
             rows, cost_fen = rows + self.before.rows, cost_fen + self.before.cost_fen
-        noted = Noted(read=self._read, resumes=resumes, size=self._size, rows=rows, cost_fen=cost_fen)
+        noted = Noted(
+            read=self._read, resumes=resumes, size=self._size, sha256=self._digest.hexdigest(), rows=rows,
+            cost_fen=cost_fen,
+        )  # fmt: skip
         fresh = self._note.with_name(self._note.name + ".new")
         fresh.write_bytes(msgspec.json.encode(noted))
         fresh.replace(self._note)
@@ -116,15 +122,29 @@ class PartFile:
 
     def _write(self, message: Any) -> None:
         self._file.write(message)
+        self._digest.update(message)
         self._size += message.size
 
     def _noted(self) -> Noted | None:
         try:
             noted = msgspec.json.decode(self._note.read_bytes(), type=Noted)
-            is_whole = self.path.stat().st_size >= noted.size
+            digest = _digest_of(self.path, noted.size)
         except (OSError, msgspec.MsgspecError):
             return None
-        return noted if noted.read == self._read and is_whole else None
+        if noted.read != self._read or digest.hexdigest() != noted.sha256:
+            return None
+        self._digest = digest
+        return noted
+
+
+def _digest_of(path: Path, size: int) -> hashlib._Hash:
+    """Over the first ``size`` bytes of a file, or all where it is shorter."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (piece := file.read(min(size, 1 << 20))):
+            digest.update(piece)
+            size -= len(piece)
+    return digest
 
 
 def read_digest(*parts: bytes) -> str:

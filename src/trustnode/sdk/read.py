@@ -362,6 +362,8 @@ class Reader:
                 if answer["receipt"] is not None:
                     found: Document = answer["receipt"]
                     return found
+                if ended and ended.state == "ABORTED":
+                    return None  # the end and its receipt are one step: a node that fell has none, and will not
             await asyncio.sleep(RECEIPT_PAUSE_S)
         return None
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import pytest_asyncio
-from faults.processes import BIG, Processes, two_nodes
+from faults.processes import BIG, WAIT_S, Processes, two_nodes
 from federation.world import BIG_ROWS, DATA, HOME, AccessState, AgreementState, NegotiationState
 
 from trustnode import aio
@@ -22,7 +25,7 @@ from trustnode.app.quota import PORTIONS
 from trustnode.core.access import Receipt
 from trustnode.core.contract import GrantState
 from trustnode.core.document import decode
-from trustnode.errors import TrustnodeError
+from trustnode.errors import TrustnodeError, VenueUnavailable
 from trustnode.store.writer import Store
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -92,7 +95,7 @@ async def test_either_node_killed_at_any_moment_of_a_negotiation_it_concludes(no
 async def test_a_node_killed_while_a_stream_runs_leaves_no_access_open_and_gives_no_quota_back(nodes, killed) -> None:
     agreement = await nodes.client.negotiate(BIG)
     await nodes.in_state(DATA, "agreement", agreement.id, "PERFORMING")
-    reader = agreement.reader("select * from t")
+    reader = agreement.reader("select * from t", tries=0)
     batches = aiter(reader)
     await reader.open()
     await nodes.in_state(DATA, "access", reader.access, "STREAMING")
@@ -104,7 +107,7 @@ async def test_a_node_killed_while_a_stream_runs_leaves_no_access_open_and_gives
         await nodes.in_state(domain, "access", reader.access, "ABORTED")
     async with aio.operator(nodes.folder / DATA) as operator:
         answer = await operator.call("AccessService/GetReceipt", access=reader.access)
-    (used,) = [counter.used for counter in (await agreement.explain("select id from t")).counters]
+    used = await rows_used(agreement)
     if killed == DATA:
         # Nobody knows what was handed over: no receipt, and the whole reservation counts as used (protocol 6.7).
         assert answer["receipt"] is None
@@ -114,6 +117,56 @@ async def test_a_node_killed_while_a_stream_runs_leaves_no_access_open_and_gives
         assert (receipt.outcome, receipt.rows) == ("ABORTED", used)
         assert 0 < used < BIG_ROWS
     assert reader.rows <= used
+
+
+async def test_a_reader_gets_one_table_although_each_node_is_killed_once_in_the_middle(nodes) -> None:
+    agreement = await nodes.client.negotiate(BIG)
+    await nodes.in_state(DATA, "agreement", agreement.id, "PERFORMING")
+    reader, chance = agreement.reader("select * from t"), random.Random(7)
+    third = BIG_ROWS // 3
+    kills = [(chance.randrange(third), DATA), (third + chance.randrange(third), HOME)]
+    ids: list[int] = []
+    async for batch in reader:
+        ids += batch.column("id").to_pylist()
+        if kills and len(ids) > kills[0][0]:
+            await nodes.restart(kills.pop(0)[1])
+    assert kills == []
+    assert ids == list(range(BIG_ROWS))
+    assert reader.rows == BIG_ROWS
+    assert await rows_used(agreement) >= BIG_ROWS
+
+
+async def rows_used(agreement: aio.Agreement) -> int:
+    """Of the limit of rows, once both nodes hear each other again."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            with contextlib.suppress(VenueUnavailable):
+                (counter,) = (await agreement.explain("select id from t")).counters
+                return counter.used
+            await asyncio.sleep(0.05)
+
+
+async def test_a_client_killed_while_it_saves_goes_on_with_the_same_command(nodes, tmp_path) -> None:
+    agreement = await nodes.client.negotiate(BIG)
+    await nodes.in_state(DATA, "agreement", agreement.id, "PERFORMING")
+    target, profile = tmp_path / "out.arrow", nodes.client.profile.folder
+    words = ("read", agreement.id, "--sql", "select * from t", "-o", str(target), "--profile", str(profile), "--json")
+    command = (sys.executable, "-m", "trustnode.cli", *words)
+    part = tmp_path / "out.arrow.part"
+    first = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
+    async with asyncio.timeout(30):
+        while not (tmp_path / "out.arrow.part.json").exists() and first.returncode is None:
+            await asyncio.sleep(0.002)
+    assert first.returncode is None, "it was not killed in the middle"
+    first.kill()
+    await first.wait()
+    assert part.exists()
+    second = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    _out, said = await second.communicate()
+    assert second.returncode == 0, said
+    assert b"went on at row" in said
+    with pa.memory_map(str(target)) as file:
+        assert pa.ipc.open_file(file).read_all().column("id").to_pylist() == list(range(BIG_ROWS))
 
 
 async def test_after_all_kills_both_stores_hold_the_same_and_nothing_waits(nodes) -> None:

@@ -109,6 +109,31 @@ async def test_x8_two_open_windows_pause_until_the_carrier_acknowledges() -> Non
     assert running.frames == 4
 
 
+async def test_x8_two_windows_that_nobody_acknowledges_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trustnode.app.streams.ACK_WAIT_S", 0.01)
+    running, sent = stream(window=Window(bytes=10**9, rows=10)), asyncio.Queue[bytes]()
+    with pytest.raises(TrustnodeError) as ended:
+        await pump(frames(4), sent.put, running)
+    assert ended.value.reason == "DEADLINE"
+    assert (running.frames, sent.qsize()) == (2, 2)
+
+
+async def test_p6a_a_frame_that_was_taken_counts_although_its_stream_is_cancelled_in_the_same_moment() -> None:
+    running, taken = stream(), asyncio.Event()
+
+    async def sink(_data: bytes) -> None:
+        await taken.wait()
+
+    work = asyncio.ensure_future(running.hand_over(sink(b""), frame(1).note, 100))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    taken.set()
+    asyncio.get_running_loop().call_soon(work.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert (running.frames, running.rows, running.bytes) == (1, 10, 100)
+
+
 @pytest.mark.parametrize("kind", sorted(STOPS))
 async def test_each_kind_of_object_stops_what_hangs_on_it(kind: str) -> None:
     streams, rule = Streams(), STOPS[kind]

@@ -158,7 +158,7 @@ def _requested(tx: Tx, request: Verified[AccessRequest], state: AgreementState) 
     fresh = AccessState(
         id=access, document=request.digest, agreement=state.id, product=state.product, consumer=value.consumer,
         consumer_node=value.home, provider_node=value.provider, purpose=value.purpose, grade=value.request_proof,
-        started_at=tx.now,
+        started_at=tx.now, resumes=value.resumes.access if value.resumes else "",
     )  # fmt: skip
     fire(
         tx, ACCESS, fresh, "request", "C", facts, by=value.consumer, documents=(request.digest,),
