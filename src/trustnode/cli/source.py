@@ -64,12 +64,17 @@ def plan(file: ProductFile, governed: Governed, sql: str) -> None:
 
 
 def _secrets(where: Where | Binding) -> dict[str, dict[str, str]]:
-    """What the credentials say; they lie in the home of the node that ``--home`` names."""
+    """What the credentials say.
+
+    They lie in the home of the node that ``--home`` names; a provider with a profile keeps its own beside its keys.
+    """
     from trustnode.keys import read_credentials
+    from trustnode.sdk.profile import find
 
     if not where.credentials:
         return {}
-    found = read_credentials(asking.home(), where.credentials, where.kind, where.location)
+    folder = asking.home() if asking.is_operator() else find(asking.profile())
+    found = read_credentials(folder, where.credentials, where.kind, where.location)
     return {where.credentials: found}
 
 

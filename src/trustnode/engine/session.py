@@ -219,7 +219,7 @@ class Session:
     ) -> Iterator[Relation]:
         """Everything of one agreement in a schema of its own: the secrets of its masks and marks, its tables."""
         connection, schema = self._connection, self._schemas[number]
-        database = f"{reading.DATABASE}{number or ''}"
+        database = f"{reading.DATABASE}{self._token}n{number}"
         if part.source.kind == "duckdb":  # a file that two products share is opened once: a second time is refused
             database = self._databases.setdefault(part.source.location, database)
         opened = reading.open_source(connection, part.source, self._secrets, database, part.columns)
@@ -265,19 +265,22 @@ class Session:
         select = governing.governed_select(table, found, schema=schema, place=place, units=units)
         item = reader.item(needed, table.rows)
         rows = markers.Rows(item, table, found, needed, part.mark.seed if part.mark else b"")
-        self._create_place(markers.Place(schema, place), rows, reader.size_bytes())
+        if self._create_place(markers.Place(schema, place), rows, reader.size_bytes()):
+            reader.release()
         called = TableName(schema_name(part.agreement), table.name, reading.folded(table.name))
         shown = governing.governed_schema(table, found)
         return Relation(called, shown, select, place, uses=table.uses, units=units)
 
-    def _create_place(self, place: markers.Place, rows: markers.Rows, size_bytes: int | None) -> None:
+    def _create_place(self, place: markers.Place, rows: markers.Rows, size_bytes: int | None) -> bool:
+        """Copy a small table into memory (True), leave a larger one where it is (False)."""
         listed = ", ".join(reading.quoted_name(column) for column in rows.needed)
         reader = self._with_markers(place.beside("markers"), rows)
         if size_bytes is None or size_bytes > self._spec.limits.load_bytes // len(self._spec.parts):
             self._is_streamed = True
             self._connection.execute(f"CREATE VIEW {place.sql} AS SELECT {listed} FROM {reader}")
-        else:
-            self._connection.execute(f"CREATE TABLE {place.sql} AS SELECT {listed} FROM {reader}{rows.where}")
+            return False
+        self._connection.execute(f"CREATE TABLE {place.sql} AS SELECT {listed} FROM {reader}{rows.where}")
+        return True
 
     def _with_markers(self, place: markers.Place, rows: markers.Rows) -> str:
         """The rows of the source, with the marker rows of this copy where the terms declare some."""
@@ -321,7 +324,7 @@ def _connect(spec: SessionSpec) -> duckdb.DuckDBPyConnection:
 
 def _lock(connection: duckdb.DuckDBPyConnection, spec: SessionSpec) -> None:
     """No file but those of the source, no setting, from here on."""
-    found = {str(path) for part in spec.parts for path in reading.files(part.source)}
+    found = {str(path) for part in spec.parts for path in reading.engine_files(part.source)}
     paths = ", ".join(map(reading.quoted_text, sorted(found)))
     connection.execute(f"SET allowed_paths = [{paths}]")
     connection.execute("SET enable_external_access = false")

@@ -30,7 +30,7 @@ def read_credentials(home: Path, name: str, kind: str, location: str) -> dict[st
     """Read the credentials for one source.
 
     Args:
-        home: Folder of the node.
+        home: Folder of the node, or of the provider's profile.
         name: What the product file calls them.
         kind: Of the source.
         location: Address the source wants to use them at.
@@ -77,10 +77,10 @@ def _read(path: Path, shown: str) -> dict[str, str]:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        step = f"Write it below the node's home: location = the address, and what it asks for; then chmod 600 {shown}"
+        step = f"Write it below the home of node or profile: location = the address, password = ...; chmod 600 {shown}"
         raise _bad(f"{shown} is not there or cannot be read", next_step=step) from None
     if mode & 0o077:
-        step = f"Run in the node's home: chmod 600 {shown}; if others have read it, replace the password."
+        step = f"Run in the home: chmod 600 {shown}; if others have read it, replace the password."
         raise _bad(f"{shown} is open to others (mode {mode & 0o777:04o}, wanted {PRIVATE_MODE:04o})", next_step=step)
     try:
         found = tomllib.loads(text)

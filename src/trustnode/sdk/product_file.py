@@ -18,6 +18,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -438,6 +439,11 @@ def _digest(path: Path, text: str) -> str:
 def _where(path: Path, resource: Resource) -> Where:
     if resource.kind in ADDRESSES:
         location = resource.location
+        if ":" in urlsplit(location).netloc.rpartition("@")[0]:
+            message = (
+                "location: a password does not stand here; write it into credentials/NAME.toml (mode 600) below the"
+            )
+            raise error("FIELD_FORMAT", f'{message} home, and here: credentials = "NAME"', field="location")
     else:
         location = str(_path(path, resource))
         if resource.credentials:

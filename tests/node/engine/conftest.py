@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pyarrow.parquet as pq
 import pytest
+from node.engine import sources
+from node.engine.object_store import ObjectStore
 from node.engine.world import PLAIN, orders_table, shops_table
 
 from trustnode.engine.message import RunLimits, SessionSpec
@@ -37,3 +42,18 @@ def make_spec(directory):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def server():
+    # The server runs as another user where the tests run as root, and may not look into their folder.
+    with tempfile.TemporaryDirectory() as folder:
+        server = sources.Server(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def store():
+    with ObjectStore() as store:
+        yield store

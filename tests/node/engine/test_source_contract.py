@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from decimal import Decimal
-from pathlib import Path
 from typing import get_args
 
 import duckdb
@@ -14,7 +12,6 @@ import msgspec
 import pyarrow as pa
 import pytest
 from node.engine import sources
-from node.engine.object_store import ObjectStore
 
 from trustnode.core.policy.governed import Comparison, Governed, GovernedTable, Junction, Mask
 from trustnode.engine.message import RunLimits, SessionSpec
@@ -27,21 +24,6 @@ SESSIONS = []
 OPEN = Comparison("tenant", "=", ("open",))
 SALES = GovernedTable("sales", COLUMNS, (Mask("email", "domain"),), OPEN)
 BIG = GovernedTable("big", ("id", "city"), (), OPEN)
-
-
-@pytest.fixture(scope="session")
-def server():
-    # The server runs as another user where the tests run as root, and may not look into their folder.
-    with tempfile.TemporaryDirectory() as folder:
-        server = sources.Server(Path(folder))
-        yield server
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def store():
-    with ObjectStore() as store:
-        yield store
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,11 @@ def files(source: Source) -> tuple[Path, ...]:
     return tuple(path for _, paths in members(source) for path in paths)
 
 
+def engine_files(source: Source) -> tuple[Path, ...]:
+    """The files that the engine itself opens; of an SQLite database it sees the rows that it is given and no more."""
+    return () if source.kind == "sqlite" else files(source)
+
+
 def data_version(source: Source) -> str:
     """A digest that changes when a file of the source is replaced, added, removed or written to, whatever its time."""
     digest = hashlib.sha256()

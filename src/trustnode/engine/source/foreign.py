@@ -90,3 +90,7 @@ class ForeignReader:
 
         self._connection.register(self._place, Stream(arrow_schema(chosen), begin, self._failures.keep))
         return quoted_name(self._place)
+
+    def release(self) -> None:
+        """Take the way to the source out of the engine."""
+        self._connection.unregister(self._place)

@@ -49,6 +49,10 @@ class Reader(Protocol):
         """What stands for it in FROM; trusted text. More columns and rows may come than are asked for."""
         ...
 
+    def release(self) -> None:
+        """Its rows are in memory: what ``item`` gave is not needed any more."""
+        ...
+
 
 class Opened:
     """The tables of a source, and what last went wrong in it."""
@@ -221,6 +225,9 @@ class EngineReader:
     def item(self, wanted: Sequence[str], rows: Predicate | None) -> str:
         """The text that reads it."""
         return self._text
+
+    def release(self) -> None:
+        """Nothing to do: a file stays where it is."""
 
 
 def _first_words(failure: Exception) -> str:
