@@ -318,8 +318,10 @@ def _drawn(names: list[str]) -> str:
 
 
 def _whole_number(one: Bounded, column: Column) -> str:
-    """Clamped, as a whole number; what is no number counts as none."""
+    """Clamped, as a whole number; what is missing or no number counts as none: the engine's ``least`` skips NULL."""
     if column.family == "integer" and not one.digits:
-        return f"CAST(least(greatest(TRY_CAST({_field(column)} AS HUGEINT), {one.low}), {one.high}) AS BIGINT)"
-    scaled = f"round(TRY_CAST({_field(column)} AS DOUBLE) * 1e{one.digits})"
-    return f"CAST(least(greatest({scaled}, {one.low}), {one.high}) AS BIGINT)"
+        value, present = f"TRY_CAST({_field(column)} AS HUGEINT)", f"{_field(column)} IS NOT NULL"
+    else:
+        plain = f"TRY_CAST({_field(column)} AS DOUBLE)"
+        value, present = f"round({plain} * 1e{one.digits})", f"NOT isnan({plain})"
+    return f"CASE WHEN {present} THEN CAST(least(greatest({value}, {one.low}), {one.high}) AS BIGINT) END"
