@@ -126,7 +126,7 @@ def _listed(key: str, zh: Callable[[str], str]) -> Callable[[Terms], tuple[str, 
 def _columns(terms: Terms) -> tuple[str, str]:
     if isinstance(terms.columns, str):
         return terms.columns, chinese.WORDS[terms.columns]
-    return ", ".join(terms.columns), f"字段 {'、'.join(terms.columns)}"
+    return ", ".join(terms.columns), f"字段 {', '.join(terms.columns)}"
 
 
 def _masks(terms: Terms) -> tuple[str, str]:
