@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustnode.core.access import Query
-from trustnode.core.stream import FrameNote, chain_next, chain_start, frame_digest, plan_commitment, query_commitment
+from trustnode.core.stream import (
+    FrameNote,
+    chain_next,
+    chain_start,
+    covers_content,
+    frame_digest,
+    length_digest,
+    plan_commitment,
+    query_commitment,
+)
 
 SALT = bytes(range(16, 32))
 
@@ -47,3 +56,11 @@ def test_the_order_of_frames_counts(digests: list[bytes]) -> None:
 def test_frame_notes_survive_the_wire(number: int, rows: int, digest: bytes) -> None:
     note = FrameNote(number, rows, digest)
     assert FrameNote.from_bytes(note.to_bytes()) == note
+
+
+def test_a_note_covers_the_content_its_length_or_another_frame() -> None:
+    header, body = b"head", b"body"
+    assert covers_content(FrameNote(1, 1, frame_digest(header, body)), header, body) is True
+    assert covers_content(FrameNote(1, 1, length_digest(header, body)), header, body) is False
+    assert covers_content(FrameNote(1, 1, length_digest(header, b"")), header, b"") is True
+    assert covers_content(FrameNote(1, 1, frame_digest(header, b"other")), header, body) is None

@@ -84,6 +84,8 @@ class Stream:
     frames: int = 0
     rows: int = 0
     bytes: int = 0
+    covers_content: bool = True
+    """False: a frame came that was digested by its length only."""
     chain: builtins.bytes = b""
     acked_rows: int = 0
     acked_bytes: int = 0

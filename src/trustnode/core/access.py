@@ -168,6 +168,8 @@ class Receipt(Statement, tag="receipt", kw_only=True, frozen=True):
     path: tuple[str, ...] = ()
     joined: Annotated[tuple[Share, ...], msgspec.Meta(max_length=MAX_JOINED)] = ()
     """The same under each further agreement of the request, in its order."""
+    content_digest: bool = True
+    """Whether the commitment covers the content of the frames; else their headers and lengths."""
 
     @property
     def shares(self) -> tuple[Share, ...]:

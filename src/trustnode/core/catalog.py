@@ -115,6 +115,8 @@ class Binding(Statement, tag="resource-binding", kw_only=True, frozen=True):
     """Name of the file below the node's home that holds them; never what stands in it."""
     version: str = ""
     """PostgreSQL: a query whose one value changes with the data."""
+    content_digest: bool = True
+    """False: frames are digested by header and length only, and receipts say so."""
 
     def required(self) -> tuple[Required, ...]:
         """Who registers the product."""

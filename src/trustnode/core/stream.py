@@ -66,6 +66,24 @@ def frame_digest(header: bytes | memoryview, body: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
+def length_digest(header: bytes | memoryview, body: bytes | memoryview) -> bytes:
+    """f(i) where the product's content is not digested: covers the header and the length of the body only."""
+    digest = hashlib.sha256(struct.pack(">I", len(header)))
+    digest.update(header)
+    digest.update(struct.pack(">Q", len(body)))
+    return digest.digest()
+
+
+def covers_content(note: FrameNote, header: bytes | memoryview, body: bytes | memoryview) -> bool | None:
+    """Whether a note's digest covers the body of its frame, or only its length; None: it is of another frame.
+
+    A frame without a body has one digest for both. The cheap question comes first.
+    """
+    if note.digest == length_digest(header, body):
+        return not len(body)
+    return True if note.digest == frame_digest(header, body) else None
+
+
 def chain_start(salt: bytes) -> bytes:
     """h(0)."""
     return hashlib.sha256(b"trustnode stream v1\n" + salt).digest()

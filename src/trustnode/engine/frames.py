@@ -6,7 +6,6 @@ receives them (``worker`` sends, ``pool`` passes on unparsed), the chain over th
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -15,7 +14,15 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from trustnode.core.policy.schema import Column
-from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, Prefix, chain_next, chain_start, frame_digest
+from trustnode.core.stream import (
+    FRAME_NOTE_BYTES,
+    FrameNote,
+    Prefix,
+    chain_next,
+    chain_start,
+    frame_digest,
+    length_digest,
+)
 from trustnode.errors import error
 
 MAX_MESSAGE_BYTES: Final = 3 << 20
@@ -51,7 +58,7 @@ class FrameEncoder:
         self._plain = pa.schema([_plain_field(field) for field in schema])
         self._cast = self._plain != schema
         self._max_frame_bytes = max_frame_bytes
-        self._digest = frame_digest if content_digest else _length_digest
+        self._digest = frame_digest if content_digest else length_digest
         self._number = 0
 
     def schema(self) -> EncodedFrame:
@@ -121,14 +128,6 @@ def limited(batches: Iterable[pa.RecordBatch], max_rows: int | None) -> Iterator
             return
         left = None if left is None else left - batch.num_rows
         yield batch, False
-
-
-def _length_digest(header: bytes | memoryview, body: bytes | memoryview) -> bytes:
-    """Covers the header and the length of the body only."""
-    digest = hashlib.sha256(struct.pack(">I", len(header)))
-    digest.update(header)
-    digest.update(struct.pack(">Q", len(body)))
-    return digest.digest()
 
 
 def _pieces(batch: pa.RecordBatch, max_frame_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from trustnode.core.access import AccessHeader, AccessRequest, AckItem, Named, Receipt
 from trustnode.core.document import Verified
-from trustnode.core.stream import FrameNote, chain_next, chain_start, frame_digest
+from trustnode.core.stream import FrameNote, chain_next, chain_start, covers_content
 from trustnode.errors import error
 from trustnode.sdk.decoding import Decoder
 from trustnode.wire.frame import parse_frame
@@ -31,6 +31,8 @@ class Delivery:
     size_bytes: int = 0
     """Length of the frames as they came."""
     chain: bytes = b""
+    covers_content: bool = True
+    """False: a frame came whose digest covers its length only; a receipt that says otherwise is refused."""
     decoder: Decoder = field(default_factory=Decoder)
 
     def __post_init__(self) -> None:
@@ -47,8 +49,8 @@ class Delivery:
         """
         frame = parse_frame(message)
         note = _note(frame.app_metadata)
-        digest = frame_digest(frame.header, frame.body)
-        if note.digest != digest:
+        covers = covers_content(note, frame.header, frame.body)
+        if covers is None:
             raise error("VERIFICATION_FAILED", f"frame {self.frames + 1} was altered on its way", field="frame")
         if note.number != self.frames + 1:
             raise error("VERIFICATION_FAILED", f"frame {note.number} came after frame {self.frames}", field="frame")
@@ -56,13 +58,16 @@ class Delivery:
         self.frames += 1
         self.rows += note.rows
         self.size_bytes += len(message)
-        self.chain = chain_next(self.chain, digest)
+        self.covers_content &= covers
+        self.chain = chain_next(self.chain, note.digest)
         return batch
 
     def verdict(self, receipt: Receipt) -> Verdict:
         """Whether the receipt says what we counted."""
         ours = (self.frames, self.rows, self.size_bytes, self.chain.hex())
         stated = (receipt.frames, receipt.rows, receipt.bytes, receipt.stream_commitment)
+        if receipt.content_digest and not self.covers_content:
+            return "DIFFERENT"
         if ours == stated:
             return "EQUAL"
         return "LESS" if self.frames < receipt.frames else "DIFFERENT"

@@ -153,6 +153,7 @@ class ProductFile:
             tables=tuple(where.tables.items()),
             credentials=where.credentials,
             version=where.version,
+            content_digest=self.contents.resource.content_digest,
         )
 
     def offers(self, header: Header, version: int = 1, names: Sequence[str] = ()) -> tuple[Offer, ...]:

@@ -125,6 +125,8 @@ class Resource(Shape, frozen=True, kw_only=True):
     """Name of a file below the node's home: ``credentials/NAME.toml``."""
     version: Text | None = None
     """PostgreSQL: a query whose one value changes with the data."""
+    content_digest: bool = True
+    """False: what is delivered is digested by lengths only, which is faster; receipts say so."""
 
 
 class OfferTable(Shape, frozen=True, kw_only=True):

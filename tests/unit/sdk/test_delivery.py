@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from unit.sdk.frames import TABLE, commitment, frame, frames_of, split
 
 from trustnode.core.access import AccessHeader, DecisionLink, Receipt
+from trustnode.core.stream import FrameNote, length_digest
 from trustnode.errors import TrustnodeError
 from trustnode.sdk.decoding import check_message
 from trustnode.sdk.delivery import Delivery
+from trustnode.wire.frame import encode_frame, parse_frame
 
 SALT = bytes(range(16))
 HEADER = AccessHeader(
@@ -80,6 +82,24 @@ def test_a_receipt_that_says_something_else_gets_its_verdict(changes, verdict):
     assert delivery.verdict(receipt(**changes)) == verdict
 
 
+def by_length(message, number, rows):
+    """The same frame with the digest of its length in the note."""
+    shown = parse_frame(message)
+    note = FrameNote(number, rows, length_digest(shown.header, shown.body)).to_bytes()
+    return encode_frame(bytes(shown.header), bytes(shown.body), note)
+
+
+def test_frames_digested_by_length_count_only_where_the_receipt_says_so():
+    schema, batch = frames_of()
+    delivery, _ = delivered([schema, by_length(batch, 2, TABLE.num_rows)])
+    stated = {
+        "frames": 2, "rows": 3, "bytes": delivery.size_bytes, "stream_commitment": delivery.chain.hex(),
+    }  # fmt: skip
+    assert delivery.verdict(receipt(**stated, content_digest=False)) == "EQUAL"
+    assert delivery.verdict(receipt(**stated)) == "DIFFERENT"
+    assert delivered()[0].verdict(receipt()) == "EQUAL"
+
+
 def refused(*messages):
     with pytest.raises(TrustnodeError) as caught:
         delivered(list(messages))
@@ -103,8 +123,6 @@ def test_a_frame_that_is_missing_or_comes_twice_is_noticed():
 
 
 def test_a_frame_without_note_is_refused():
-    from trustnode.wire.frame import encode_frame
-
     assert refused(encode_frame(*split(TABLE.schema.serialize()))) == "VERIFICATION_FAILED"
 
 

@@ -408,6 +408,8 @@ class Prepared(NamedTuple):
     source: Source
     version: str = ""
     """Of the data; empty where it takes more than a look at the files."""
+    content_digest: bool = True
+    """Whether frames are digested by content."""
 
 
 class Found(NamedTuple):
@@ -464,8 +466,9 @@ def prepared_product(view: View, handle: str) -> Prepared:
         raise error("NOT_REGISTERED", f"{handle} is not registered now", product=handle)
     if binding is None:
         raise error("SOURCE_UNCONFIRMED", f"{handle} has no data at this node", product=handle)
-    source = _source(binding.payload_type, binding.payload)
-    return Prepared(_registration(document.payload_type, document.payload), source, known_version(source))
+    bound = _bound(binding.payload_type, binding.payload)
+    registration = _registration(document.payload_type, document.payload)
+    return Prepared(registration, bound.source, known_version(bound.source), bound.content_digest)
 
 
 @lru_cache(maxsize=256)
@@ -473,9 +476,15 @@ def _registration(payload_type: str, payload: bytes) -> Registration:
     return decode(Document(payload_type, payload), Registration)
 
 
+class _Bound(NamedTuple):
+    source: Source
+    content_digest: bool
+
+
 @lru_cache(maxsize=256)
-def _source(payload_type: str, payload: bytes) -> Source:
-    return source_of(decode(Document(payload_type, payload), Binding))
+def _bound(payload_type: str, payload: bytes) -> _Bound:
+    binding = decode(Document(payload_type, payload), Binding)
+    return _Bound(source_of(binding), binding.content_digest)
 
 
 async def open_session(venue: Venue, *parts: Part) -> Session:
@@ -484,7 +493,10 @@ async def open_session(venue: Venue, *parts: Part) -> Session:
     Whatever the order in which the parts are named, it is the same worker and the same plan.
     """
     first, *joined = [await _spec(venue, part) for part in sorted(parts, key=lambda part: part.agreement)]
-    return await venue.engine.session(msgspec.structs.replace(first, joined=tuple(joined)) if joined else first)
+    if joined:
+        digested = any(spec.content_digest for spec in (first, *joined))
+        first = msgspec.structs.replace(first, joined=tuple(joined), content_digest=digested)
+    return await venue.engine.session(first)
 
 
 async def _spec(venue: Venue, part: Part) -> SessionSpec:
@@ -503,6 +515,7 @@ async def _spec(venue: Venue, part: Part) -> SessionSpec:
         mark=venue.mark(prepared.registration.product, attributes["consumer_id"], agreement).secret
         if ready.is_marked
         else None,
+        content_digest=prepared.content_digest,
         limits=venue.engine.run_limits,
     )
 

@@ -34,7 +34,7 @@ from trustnode.core.access import (
 )
 from trustnode.core.contract import AgreementState
 from trustnode.core.document import Document, Verified, decode, verify
-from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, frame_digest
+from trustnode.core.stream import FRAME_NOTE_BYTES, FrameNote, covers_content
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import Tx, View
 from trustnode.wire.convert import Ticket, document_from_bytes
@@ -217,7 +217,8 @@ class Carrier:
             TrustnodeError: VERIFICATION_FAILED when the provider's note is not of this frame.
         """
         async for data in call:
-            note = await asyncio.to_thread(_checked_note, data)
+            note, covers = await asyncio.to_thread(_checked_note, data)
+            self.stream.covers_content &= covers
             yield _Received(data, note)
 
     async def before(self, _frame: Frame) -> None:
@@ -239,7 +240,8 @@ class Carrier:
             return  # the next window's acknowledgement covers this one
 
 
-def _checked_note(data: bytes) -> FrameNote:
+def _checked_note(data: bytes) -> tuple[FrameNote, bool]:
+    """The note of a frame, and whether its digest covers the content."""
     try:
         frame = parse_frame(data)
     except TrustnodeError as problem:
@@ -247,9 +249,10 @@ def _checked_note(data: bytes) -> FrameNote:
     if len(frame.app_metadata) != FRAME_NOTE_BYTES:
         raise error("VERIFICATION_FAILED", "a frame came without its note")
     note = FrameNote.from_bytes(bytes(frame.app_metadata))
-    if note.digest != frame_digest(frame.header, frame.body):
+    covers = covers_content(note, frame.header, frame.body)
+    if covers is None:
         raise error("VERIFICATION_FAILED", "a frame differs from its digest")
-    return note
+    return note, covers
 
 
 def _ack_item(access: str, stream: Stream, receipt: str | None, verdict: Any, *, final: bool) -> AckItem:
@@ -327,6 +330,8 @@ def _verdict(stream: Stream, receipt: Receipt | None) -> str:
     """EQUAL, or LESS when fewer frames arrived than were handed over, or DIFFERENT."""
     if receipt is None:
         return "LESS"
+    if receipt.content_digest and not stream.covers_content:
+        return "DIFFERENT"
     if (stream.frames, stream.rows, stream.commitment) == (receipt.frames, receipt.rows, receipt.stream_commitment):
         return "EQUAL"
     return "LESS" if stream.frames < receipt.frames else "DIFFERENT"
@@ -422,5 +427,7 @@ def _counted(answer: ReadAnswer, access: str) -> tuple[AccessHeader, Stream]:
     header = _header_of(msgspec.json.encode(fields), access)
     stream = Stream(access, frozenset(), answer.stream_salt)
     for data in answer.frames:
-        stream.count(_checked_note(data), len(data))
+        note, covers = _checked_note(data)
+        stream.covers_content &= covers
+        stream.count(note, len(data))
     return header, stream

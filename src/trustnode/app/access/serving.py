@@ -251,6 +251,7 @@ def _receipt(
         ended=now,
         path=admission.request.value.path,
         joined=tuple(joined),
+        content_digest=admission.plan.content_digest,
         **venue.fields(venue.domain, agreement.consumer_node),
     )
 
