@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
+from federation.noise_world import noised, product, write_persons
 from federation.test_control import stalled
 from federation.test_quotas import read, used
 from federation.test_replay import counters_of, lost, rows, told_by
@@ -28,6 +29,7 @@ from federation.world import (
     two_venues,
 )
 
+from trustnode.app import access
 from trustnode.app.access import carrying, recover, serving
 from trustnode.cli.root import root
 from trustnode.core import clock
@@ -330,9 +332,9 @@ async def test_p2a_a_delegation_for_one_agreement_does_not_cover_a_join(pair: Wo
 async def test_a_participant_of_the_venue_that_holds_the_data_joins_too(pair: World) -> None:
     local = await pair.join(DATA, "local", "CONSUMER")
     deals = []
-    for product in ("small", "ports"):
-        await pair.found(local, f"{DATA}/{product}")
-        deals.append(await local.negotiate(f"{DATA}/{product}", offer="few"))
+    for name in ("small", "ports"):
+        await pair.found(local, f"{DATA}/{name}")
+        deals.append(await local.negotiate(f"{DATA}/{name}", offer="few"))
         await pair.in_state(DATA, AgreementState, deals[-1].id, "PERFORMING")
     assert (await deals[0].sql(FEW, joined=deals[1:]).to_arrow()).num_rows == 5
     assert [len(await deal.receipts()) for deal in deals] == [1, 1]
@@ -362,7 +364,15 @@ async def test_a_receipt_that_leaves_an_agreement_out_is_none(pair: World, monke
         receipt = decode(await honest(venue, *arguments), Receipt)
         return venue.sign(msgspec.structs.replace(receipt, joined=()))
 
+    whole = access.read
+
+    async def small(venue: Any, *arguments: Any) -> Any:
+        answer = await whole(venue, *arguments)
+        receipt = msgspec.structs.replace(decode(answer.receipt, Receipt), joined=())
+        return answer._replace(receipt=venue.sign(receipt))
+
     monkeypatch.setattr(serving, "settle", shorter)
+    monkeypatch.setattr(access, "read", small)
     for text in (FEW, FEW + " limit 3"):
         with pytest.raises(TrustnodeError) as refused:
             await one.sql(text, joined=[other]).to_arrow()
@@ -421,7 +431,8 @@ async def test_the_command_line_explains_reads_saves_and_delegates_over_two_agre
     async def run(*words: str) -> Any:
         done = await asyncio.to_thread(CliRunner().invoke, root, [*words, *profile])
         assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
+        # the nodes run in this process, and may log in between
+        return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
 
     explained = await run("explain", *joined, "--sql", FEW)
     assert [counter["text"] for counter in explained["counters"]] == ["5 reads in all of ports"]
@@ -436,3 +447,19 @@ async def test_the_command_line_explains_reads_saves_and_delegates_over_two_agre
     assert [line["rows"] for line in (await run("receipts", other.short))["items"]] == [1000, 5]
     failed = await asyncio.to_thread(CliRunner().invoke, root, ["read", *joined, *profile])
     assert failed.exit_code == 2
+
+
+async def test_q3b_a_product_with_noise_is_joined_with_no_other_and_its_budget_is_not_touched(pair: World) -> None:
+    write_persons(pair.folder)
+    await pair.publish(pair.clients["bureau"], product("persons", [noised()]), "persons")
+    acme = pair.clients["acme"]
+    persons, plain = await pair.agree(acme, f"{DATA}/persons"), await pair.agree(acme, f"{DATA}/ports", "few")
+    sql = "select a.n, b.n from (select count(*) n from t) a, (select count(*) n from ports) b"
+    for order in ((persons, plain), (plain, persons)):
+        refused = await read(acme, joining(acme, *order, sql=sql, operation="aggregate").raw)
+        assert (refused.reason, refused.message[-29:]) == ("DENIED", "question reads no other product"[-29:])
+        explained = await order[0].explain(sql, joined=order[1:])
+        assert (explained.allowed, explained.reason) == (False, "DENIED")
+    assert await used(pair, plain) == {}
+    counters = await pair[DATA].venue.store.read(counters_of)
+    assert not any("persons" in key or persons.id in key for key, _ in counters)

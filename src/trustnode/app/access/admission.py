@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
-from trustnode.app import catalog
+from trustnode.app.access.opening import Part, Prepared, open_session, prepared_product
 from trustnode.app.access.resuming import Resumed, resumed
 from trustnode.app.budget import Ledger, ledger_of
-from trustnode.app.product import source_of
 from trustnode.app.submission import check_audience, record_entry
 from trustnode.app.transition import pseudonym
 from trustnode.app.venue import Sender, Venue
@@ -29,17 +28,14 @@ from trustnode.core.access import (
     Named,
     Query,
 )
-from trustnode.core.catalog import Binding, ProductState, Registration
 from trustnode.core.contract import Agreement, AgreementState, Delegation, Grade, GrantState, at_least
 from trustnode.core.document import Document, Keys, Verified, decode, verify
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.core.peering import PeeringState, check_scope
-from trustnode.core.policy import compiled, grammar, odrl
+from trustnode.core.policy import compiled, grammar
 from trustnode.core.stream import plan_commitment, query_commitment
-from trustnode.engine.message import Plan, SessionSpec
+from trustnode.engine.message import Plan
 from trustnode.engine.pool import Session
-from trustnode.engine.source import Source
-from trustnode.engine.versions import known_version
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import RefusalRecord, View
 from trustnode.wire.convert import Ticket
@@ -155,16 +151,9 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
 def _ledger(
     venue: Venue, contracts: Sequence[Contract], prepared: Sequence[Prepared], key: ParticipantKey
 ) -> Ledger | None:
-    """Where the question is booked; noise stands alone: of several products nobody could say whose budget it takes.
-
-    Raises:
-        TrustnodeError: DENIED, a product with noise is asked together with another.
-    """
-    noised = [n for n, contract in enumerate(contracts) if contract.policy.budget is not None]
-    if not noised:
+    """Where the question is booked; products with noise are never joined (``opening``)."""
+    if contracts[0].policy.budget is None:
         return None
-    if len(contracts) > 1:
-        raise error("DENIED", "answers of this product are noised: a question reads no other product")
     registration, source = prepared[0].registration, prepared[0].source
     return ledger_of(venue, contracts[0].policy, registration, source, asker=key.participant, subject=key.subject)
 
@@ -401,17 +390,6 @@ def policy_request(
     )
 
 
-class Prepared(NamedTuple):
-    """Product and source of an agreement, as the engine needs them."""
-
-    registration: Registration
-    source: Source
-    version: str = ""
-    """Of the data; empty where it takes more than a look at the files."""
-    content_digest: bool = True
-    """Whether frames are digested by content."""
-
-
 class Found(NamedTuple):
     """An agreement that a request names, as it stands."""
 
@@ -441,83 +419,6 @@ async def _session(
         for contract, state, ready in zip(contracts, states, prepared, strict=True)
     ]
     return await open_session(venue, *parts)
-
-
-class Part(NamedTuple):
-    """A product that a session may read, under one agreement."""
-
-    policy: odrl.Policy
-    prepared: Prepared
-    attributes: Mapping[str, str]
-    """What its rows may depend on: verified attributes of the consumer."""
-    agreement: str
-
-
-def prepared_product(view: View, handle: str) -> Prepared:
-    """The registration in force of a product, and how we reach its data.
-
-    Raises:
-        TrustnodeError: NOT_REGISTERED, SOURCE_UNCONFIRMED.
-    """
-    document = catalog.registration_document(view, handle)
-    product = view.get(ProductState, handle)
-    binding = view.document(product.binding) if product and product.binding else None
-    if document is None:
-        raise error("NOT_REGISTERED", f"{handle} is not registered now", product=handle)
-    if binding is None:
-        raise error("SOURCE_UNCONFIRMED", f"{handle} has no data at this node", product=handle)
-    bound = _bound(binding.payload_type, binding.payload)
-    registration = _registration(document.payload_type, document.payload)
-    return Prepared(registration, bound.source, known_version(bound.source), bound.content_digest)
-
-
-@lru_cache(maxsize=256)
-def _registration(payload_type: str, payload: bytes) -> Registration:
-    return decode(Document(payload_type, payload), Registration)
-
-
-class _Bound(NamedTuple):
-    source: Source
-    content_digest: bool
-
-
-@lru_cache(maxsize=256)
-def _bound(payload_type: str, payload: bytes) -> _Bound:
-    binding = decode(Document(payload_type, payload), Binding)
-    return _Bound(source_of(binding), binding.content_digest)
-
-
-async def open_session(venue: Venue, *parts: Part) -> Session:
-    """A worker that sees each product as its policy lets this consumer see it, and nothing else.
-
-    Whatever the order in which the parts are named, it is the same worker and the same plan.
-    """
-    first, *joined = [await _spec(venue, part) for part in sorted(parts, key=lambda part: part.agreement)]
-    if joined:
-        digested = any(spec.content_digest for spec in (first, *joined))
-        first = msgspec.structs.replace(first, joined=tuple(joined), content_digest=digested)
-    return await venue.engine.session(first)
-
-
-async def _spec(venue: Venue, part: Part) -> SessionSpec:
-    policy, prepared, attributes, agreement = part
-    ready = venue.policies.load(policy)
-    table = prepared.registration.tables[0]
-    governed = ready.governed(table.columns, table=table.name, **attributes)
-    return SessionSpec(
-        agreement=agreement,
-        policy_digest=ready.digest,
-        data_version=prepared.version or await venue.engine.data_version(prepared.source),
-        source=prepared.source,
-        columns={table.name: table.columns},
-        governed=governed,
-        hash_key=venue.mask_key(agreement),
-        mark=venue.mark(prepared.registration.product, attributes["consumer_id"], agreement).secret
-        if ready.is_marked
-        else None,
-        content_digest=prepared.content_digest,
-        limits=venue.engine.run_limits,
-    )
 
 
 async def record_denial(venue: Venue, sender: Sender, ticket: Ticket, refusal: TrustnodeError) -> None:
