@@ -27,6 +27,7 @@ MODULES = {
     "identifying": ("identity",),
     "floods": ("floods",),
     "marking": ("mark", "trace"),
+    "noising": ("noise_time", "noise_error"),
 }
 """Module -> what it measures; imported only when asked for."""
 

@@ -12,7 +12,11 @@ import pytest_asyncio
 from federation.noise_world import ask, exact, noised, product, write_persons
 from federation.world import DATA, HOME, AccessState, World, ticket, two_venues, until
 
+from trustnode.app.access import recover
+from trustnode.app.access.admission import admit
+from trustnode.app.access.decision import decide
 from trustnode.app.budget import read_pools
+from trustnode.app.venue import Sender
 from trustnode.engine.pool import Session
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import View
@@ -202,6 +206,22 @@ async def test_q3c_failing_and_cancelled_questions_are_paid_for(
         await ask(agreement, "select count(*) n from t where age = 20")
     assert caught.value.reason == "QUOTA_WINDOW"
     assert await difference(world, before) == {3 * rho}
+
+
+async def test_q3c_a_question_that_a_crash_cut_off_is_paid_for_and_leaves_nothing_open(
+    world: World, agreement: Any
+) -> None:
+    """Killed between the decision and the answer: what the log says was taken is used, after the start as before."""
+    before, venue = await spent(world), world[DATA].venue
+    asked = ticket(world.clients["acme"], agreement, "select count(*) n from t where age = 44", operation="aggregate")
+    admission = await admit(venue, Sender("PEER", HOME), asked)
+    await decide(venue, admission)
+    held = await venue.store.read(lambda view: view.reservations(admission.id))
+    assert {one.key.rpartition("/")[2] for one in held} == {"rho", "delta"}
+    await recover(venue)
+    state = await world.state(DATA, AccessState, admission.id)
+    assert (state.state, await venue.store.read(lambda view: view.reservations(admission.id))) == ("ABORTED", [])
+    assert await difference(world, before) == {budget_of(world, agreement).rho}
 
 
 async def settled(world: World, agreement: Any) -> None:

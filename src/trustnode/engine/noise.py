@@ -244,22 +244,35 @@ class _Statement:
     noise: NoiseRule
 
     def text(self) -> str:
-        """Rows, then what each person adds to each group, then the groups of each person, then the groups."""
+        """Rows, then what each person adds to each group, then the groups of each person, then the groups.
+
+        A person with more rows in a group than agreed adds as many as agreed, of its own average: no row is chosen.
+        """
         keys, values = self._numbered("k", self.keys), self._numbered("v", self.measured)
-        chosen = [f"count({value}) AS n{value}, coalesce(sum({value}), 0) AS s{value}" for value in values]
-        summed = [f"coalesce(sum(n{value}), 0) AS n{value}, coalesce(sum(s{value}), 0) AS s{value}" for value in values]
-        groups = f" GROUP BY {', '.join(keys)}" if keys else ""
+        rows = self.noise.rows_per_group
+        added = [part for value in values for part in (_share(f"count({value})", rows), _share(f"sum({value})", rows))]
+        named = [f"{kind}{value}" for value in values for kind in ("n", "s")]
+        chosen = [f"{part} AS {name}" for part, name in zip(added, named, strict=True)]
+        summed = [f"coalesce(sum({name}), 0) AS {name}" for name in named]
         person = ", ".join(["unit", *keys])
         return (
             f"WITH f AS ({self._rows()}), "
-            f"r AS (SELECT *, row_number() OVER (PARTITION BY {person} ORDER BY {_drawn(values)}) AS i FROM f), "
-            f"b AS (SELECT {', '.join([person, 'count(*) AS n', *chosen])} FROM r "
-            f"WHERE i <= {self.noise.rows_per_group} GROUP BY {person}), "
-            f"l AS (SELECT *, row_number() OVER (PARTITION BY unit ORDER BY {_drawn(['unit', *keys])}) AS j FROM b), "
-            f"t AS (SELECT {', '.join([*keys, 'count(*) AS units', 'coalesce(sum(n), 0) AS n', *summed])} FROM l "
-            f"WHERE j <= {self.noise.groups_per_person}{groups}) "
+            f"b AS (SELECT {', '.join([person, f'least(count(*), {rows}) AS n', *chosen])} FROM f GROUP BY {person}), "
+            f"l AS ({self._kept(keys)}), "
+            f"t AS (SELECT {', '.join([*keys, 'count(*) AS units', 'coalesce(sum(n), 0) AS n', *summed])} FROM l"
+            f"{' GROUP BY ' + ', '.join(keys) if keys else ''}) "
             f"{self._groups(keys, values)}"
         )
+
+    def _kept(self, keys: list[str]) -> str:
+        """As many groups of each person as agreed, drawn anew for each question: nobody can foresee which.
+
+        The order is a hash over a fresh secret; it looks at nothing but the person's own groups.
+        """
+        if not keys:
+            return "SELECT * FROM b WHERE $key IS NOT NULL"
+        drawn = f"row_number() OVER (PARTITION BY unit ORDER BY hash({', '.join(['$key', 'unit', *keys])}))"
+        return f"SELECT * FROM (SELECT *, {drawn} AS j FROM b) WHERE j <= {self.noise.groups_per_person}"
 
     @staticmethod
     def _numbered(letter: str, items: tuple[object, ...]) -> list[str]:
@@ -308,13 +321,9 @@ def _field(column: Column) -> str:
     return f"c.{quoted_name(folded(column.name))}"
 
 
-def _drawn(names: list[str]) -> str:
-    """An order that nobody can foresee: which of a person's rows and groups count is drawn anew for each question.
-
-    A keyed hash of eight bytes; its secret is new each time, so nobody prepares collisions, which would only swap rows.
-    """
-    parts = " || '/' || ".join(f"coalesce({name}::VARCHAR, '')" for name in names) or "''"
-    return f"md5_number_lower($key || {parts})"
+def _share(total: str, rows: int) -> str:
+    """A total of one person's rows of a group, cut down to the rows that are agreed; whole, and no larger than they."""
+    return f"coalesce(CASE WHEN count(*) > {rows} THEN {total} * {rows} // count(*) ELSE {total} END, 0)"
 
 
 def _whole_number(one: Bounded, column: Column) -> str:

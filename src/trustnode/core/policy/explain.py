@@ -37,7 +37,10 @@ _HOW: Final[Mapping[str, tuple[str, str]]] = {
     "columns": ("in the plan; a column not named is not delivered", "在查询计划中执行, 未列出的字段不交付"),
     "masks": ("in the plan, one key per contract", "在查询计划中执行, 每份合约一把密钥"),
     "uses": ("in the plan; another use is refused", "在查询计划中执行, 其他用法一律拒绝"),
-    "result": ("in the plan; smaller groups do not leave", "在查询计划中执行, 小组不输出"),
+    "result": (
+        "in the plan; smaller groups do not leave, answers can be subtracted",
+        "在查询计划中执行, 小组不输出; 两次答案仍可相减",
+    ),
     "noise": (
         "in the plan and the ledger: spent first, never given back; the same question, the same answer",
         "在查询计划与预算账本中执行: 先扣减, 不退还; 相同查询得相同答案",
