@@ -28,6 +28,7 @@ MODULES = {
     "floods": ("floods",),
     "marking": ("mark", "trace"),
     "noising": ("noise_time", "noise_error"),
+    "guarding": ("plan", "masks", "corpus"),
 }
 """Module -> what it measures; imported only when asked for."""
 

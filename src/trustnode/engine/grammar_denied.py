@@ -1,12 +1,16 @@
 """The words a query may not hold, so that every word of the installed versions has been looked at once.
 
-Decides: nothing at run time (what is not allowed in ``grammar`` is refused). Leaves to others: the test that compares
-these tables with the installed sqlglot and DuckDB and fails on a word that stands in none of them.
+Decides: nothing but the words of a refusal (what is not allowed in ``grammar`` is refused). Leaves to others: the test
+that compares these tables with the installed sqlglot and DuckDB and fails on a word that stands in none of them.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
+
+from trustnode.engine.grammar import RESOURCE_FUNCTIONS
 
 
 def _words(text: str) -> frozenset[str]:
@@ -90,6 +94,53 @@ variant_keys variant_normalize variant_to_parquet_variant variant_type variant_t
 version vertex_extract which_secret write_log
 """) | {"IS DISTINCT FROM", "IS NOT DISTINCT FROM"}
 """The last two are comparisons to the parser and never appear as a function."""
+
+DENIED_BECAUSE: Final[Mapping[str, str]] = {
+    "reads files, memory or another database": (
+        r"read_.*|parquet_.*|sniff_csv|glob|.*_scan|arrow_scan_dumb|import_database|copy_database|json_copy_.*"
+        r"|parse_(dir|file|path).*|hive_.*|python_.*|.*external_resource.*"
+    ),
+    "tells about the engine and not about data": (
+        r"duckdb_.*|pragma_.*|pg_.*|current_.*|has_.*_privilege|in_search_path|.*description|show.*|functions"
+        r"|collations|database_(list|size)|table_info|storage_info|metadata_info|extension_versions|platform|version"
+        r"|user|user_agent|session_user|which_secret|inet_.*|get_block_size|verify_parallelism|icu_calendar_names"
+        r"|txid_current|truncate_duckdb_logs|parse_duckdb_log_message|format_(pg_)?type|map_to_pg_oid"
+        r"|map_type_id_to_pg_oid"
+    ),
+    "runs a query in a text": r"query|query_table|json_(execute_serialized|serialize|deserialize)_.*|invoke|switch",
+    "changes the engine": (
+        r"(enable|disable)_.*|force_checkpoint|checkpoint|write_log|nextval|currval|setval|getvariable|add_.*"
+        r"|remove_grammar_extension|index_key"
+    ),
+    "tells about other rows, or about the form of values": (
+        r"stats|summary|vector_type|alias|typeof|get_type|make_type|can_cast_implicitly|cast_to_type"
+        r"|constant_or_null|replace_type|__.*|histogram_values|is_histogram_other_bin|remap_struct|unpivot_list"
+        r"|combine.*|finalize|to_aggregate_state|sum_no_overflow|decimal_.*|cardinality|hash|error|assert_true"
+        r"|.*comparable|normalized_interval|variant_.*|enum_.*|icu_sort_key"
+    ),
+    "makes lists, structures or documents, which are not delivered": (
+        r"array_.*|list_.*|map_.*|struct_.*|union_.*|json.*|from_json.*|to_json|row_to_json|element_at|grade_up"
+        r"|filter|st_.*|vertex_extract|[<>@!&^-].*|uuid_extract_.*"
+    ),
+    "makes other bytes, or a hash without the key of the agreement": (
+        r"sha.*|md5.*|base64|(to|from)_(base64|hex|binary)|hex|unhex|unbin|encode|decode|url_decode|bit_.*|get_bit"
+        r"|set_bit|bitstring.*|octet_length|strptime|regexp_escape|format_bytes|formatReadable.*"
+        r"|parse_formatted_bytes|make_timestamp.*|arg_.*_nulls_last"
+    ),
+    "differs from call to call": r"now|today|get_current_.*|transaction_timestamp|ago",
+    "is a comparison and no function": r"IS (NOT )?DISTINCT FROM",
+}
+"""Why a denied function is denied -> which ones, by the first pattern that fits; a test holds it complete."""
+
+
+def why(function: str) -> str:
+    """Why a function is not allowed; empty for one that the engine does not have."""
+    if function in RESOURCE_FUNCTIONS:
+        return "makes values of a requested size, or differs from call to call"
+    if function not in DENIED_FUNCTIONS:
+        return ""
+    return next((reason for reason, names in DENIED_BECAUSE.items() if re.fullmatch(names, function)), "")
+
 
 DENIED_NODES: Final = _words("""
 AIAgg AIClassify AIEmbed AIForecast AIGenerate AISimilarity AISummarizeAgg AddConstraint AddMonths AddPartition

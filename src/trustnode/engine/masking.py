@@ -29,18 +29,12 @@ HIDDEN_DIGITS: Final = 12
 _TEXT: Final = "CAST(:c AS VARCHAR)"
 _HASH: Final = f'"$schema"."{HASH_MACRO}"({_TEXT})'
 _SHORT: Final = f"left({_HASH}, {HIDDEN_DIGITS})"
-_DIGITS: Final = (
-    "lpad(CAST(CAST('0x' || substr({hash}, {start}, 15) AS UBIGINT) % 10000000000000000 AS VARCHAR), 16, '0')"
-)
 TEMPLATES: Final[Mapping[str, str]] = {
     "null": "NULL",
     "constant": ":p",
     "hash": _HASH,
     "hash short": f"left({_HASH}, :n)",
-    "token": (
-        f"left({_DIGITS.format(hash=_HASH, start=1)} || {_DIGITS.format(hash=_HASH, start=17)},"
-        f" CAST(length({_TEXT}) AS BIGINT))"
-    ),
+    "token": f"translate(left({_HASH}, CAST(length({_TEXT}) AS BIGINT)), 'abcdef', '012345')",
     "bucket": ":c - (((:c % :n) + :n) % :n)",
     "bucket float": "floor(:c / :n) * :n",
     "round": "round(:c, :n)",
@@ -72,7 +66,7 @@ TEMPLATES: Final[Mapping[str, str]] = {
 
 ``bucket`` rounds towards minus infinity with the remainder, which is exact where a division of doubles is not. A value
 too short for ``first`` and ``last`` is hashed, or all of it would be shown. ``token`` has as many digits as the value
-has characters, 32 at most: the keyed hash modulo ten to the sixteenth, twice. ``network`` keeps 24 bits of an IPv4
+has characters, 64 at most: the keyed hash, its six letters as digits too. ``network`` keeps 24 bits of an IPv4
 address and 48 of an IPv6 address.
 """
 

@@ -18,7 +18,7 @@ import sqlglot
 from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
-from trustnode.engine import grammar
+from trustnode.engine import grammar, grammar_denied
 from trustnode.engine.message import Parameter
 from trustnode.errors import TrustnodeError, error
 
@@ -226,13 +226,18 @@ def _check_class(node: exp.Expr) -> None:
     if name not in grammar.ALLOWED_NODES:
         raise invalid(f"{_typed(node)} is not allowed in a query")
     if isinstance(node, exp.Anonymous) and node.name.lower() not in grammar.ALLOWED_FUNCTIONS:
-        raise invalid(f"the function {visible(node.name)} is not allowed in a query")
+        raise _refused_function(node.name)
     if isinstance(node, exp.DataType) and (node.this.name not in grammar.ALLOWED_TYPES or node.args.get("nested")):
         raise invalid("a type in the query is not allowed; cast to a plain number, text, date or time")
     if isinstance(node, exp.Var) and node.name.upper() not in _words_at(node):
         raise invalid(f"{visible(node.name)} is not a unit of time")
     if isinstance(node, exp.Literal) and not node.is_string and not _NUMBER.fullmatch(node.name):
         raise invalid("a number in the query is not understood")
+
+
+def _refused_function(name: str) -> TrustnodeError:
+    reason = grammar_denied.why(name.lower())
+    return invalid(f"the function {visible(name)} is not allowed in a query" + (f": it {reason}" if reason else ""))
 
 
 def _words_at(node: exp.Var) -> frozenset[str]:

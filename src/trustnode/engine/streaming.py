@@ -7,6 +7,7 @@ worker runs what (``pool``), where kept frames lie (``kept``, ``kept_files``). I
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self
@@ -201,11 +202,16 @@ class KeptFrames:
 
 
 def refuse(answer: wire.Answer | Frame) -> NoReturn:
-    """Raise what an answer other than the expected one means."""
+    """Raise what an answer other than the expected one means.
+
+    A failure of the engine has an identifier, where what the consumer is told meets what the provider's log knows.
+    """
     if isinstance(answer, wire.Failure) and answer.reason in REASONS:
+        named = {}
         if answer.detail:
-            _log.warning("query refused", reason=answer.reason, cause=answer.detail)
-        raise error(answer.reason, answer.message, **answer.metadata)
+            named = {"query_id": secrets.token_hex(8)}
+            _log.warning("query refused", reason=answer.reason, cause=answer.detail, **named)
+        raise error(answer.reason, answer.message, **answer.metadata, **named)
     if isinstance(answer, wire.End):
         raise _end(answer)
     raise error("INTERNAL", "the worker gave an answer that was not asked for")

@@ -38,6 +38,22 @@ def test_q1l_every_function_of_duckdb_is_classified():
     assert _functions() == set().union(*FUNCTIONS)
 
 
+def test_q1l_every_kind_of_function_is_among_them():
+    """Scalars, aggregates, macros, tables, pragmas: whatever a new version adds to any kind is seen."""
+    rows = duckdb.connect().sql("SELECT DISTINCT function_type FROM duckdb_functions()").fetchall()
+    kinds = {kind for (kind,) in rows}
+    assert {"scalar", "aggregate", "macro", "table", "table_macro", "pragma"} <= kinds
+    assert kinds <= {"scalar", "aggregate", "macro", "table", "table_macro", "pragma", "window"}
+
+
+def test_every_denied_function_says_why():
+    for name in (*grammar_denied.DENIED_FUNCTIONS, *grammar.RESOURCE_FUNCTIONS):
+        assert grammar_denied.why(name), name
+    assert not any(grammar_denied.why(name) for name in grammar.ALLOWED_FUNCTIONS)
+    assert "reads files" in grammar_denied.why("read_csv")
+    assert "runs a query" in grammar_denied.why("query_table")
+
+
 @pytest.mark.parametrize("tables", [NODES, FUNCTIONS])
 def test_a_word_stands_in_one_table_only(tables):
     for one, other in itertools.combinations(tables, 2):

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from node.engine.test_frames import decode
 from node.engine.world import PLAIN, SECRETS, orders_table
+from structlog.testing import capture_logs
 
 from trustnode.core.policy.governed import Governed, GovernedTable
 from trustnode.engine import message, process, worker
@@ -342,6 +343,16 @@ async def test_q1h_no_answer_to_the_consumer_holds_anything_of_the_provider(pool
     assert failure.reason in {"QUERY_INVALID", "FIELD_NOT_AGREED"}
     for secret in (*SECRETS, str(directory), "tenant", "parquet", "person", "Bonn", "LINE 1", "Error:", "Candidate"):
         assert secret not in shown
+
+
+async def test_q1h_a_failure_of_the_engine_has_an_identifier_where_consumer_and_provider_meet(pool, make_spec):
+    session = await pool.session(make_spec())
+    with capture_logs() as logged:
+        failure = await refusal(session.read("SELECT id // 0 FROM orders"))
+        await refusal(session.read("SELECT secret FROM orders"))
+    assert failure.message == "the engine cannot compute this query"
+    assert next(entry["query_id"] for entry in logged if "query_id" in entry) == failure.metadata["query_id"]
+    assert len(failure.metadata["query_id"]) == 16
 
 
 async def test_a_source_is_described_in_a_worker(pool, directory):
