@@ -24,6 +24,7 @@ MODULES = {
     "negotiating": ("negotiation",),
     "reading": ("stream", "stream_kept", "stream_brokered", "small_read", "small_kept"),
     "memory": ("memory_provider", "memory_broker"),
+    "revoking": ("revoke_running", "revoke_stalled"),
     "identifying": ("identity",),
     "floods": ("floods",),
     "marking": ("mark", "trace"),

@@ -45,6 +45,11 @@ class Processes:
         line = await asyncio.wait_for(process.stdout.readline(), WAIT_S)
         assert domain.encode() in line, f"{domain} did not start: {line!r}"
 
+    def resident_mib(self, domain: str) -> float:
+        """Resident memory of a node's own process; workers are others."""
+        status = Path(f"/proc/{self._running[domain].pid}/status").read_text(encoding="utf-8")
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
     def log(self, domain: str) -> Path:
         """What a node said to its operator, over every start."""
         return self.folder / f"{domain}.log"
@@ -111,7 +116,7 @@ async def two_nodes(folder: Path) -> AsyncIterator[Processes]:
         bureau = await made.join(DATA, "bureau", "PROVIDER")
         acme = await made.join(HOME, "acme", "CONSUMER")
         await made.publish(bureau, product_text("small", ("open", "few")), "small")
-        await made.publish(bureau, product_text("big", ("much",), file="big", columns=("id", "filler")), "big")
+        await made.publish(bureau, product_text("big", ("much", "open"), file="big", columns=("id", "filler")), "big")
         await made.found(acme, PRODUCT)
         await made.found(acme, BIG)
         for client in made.clients.values():

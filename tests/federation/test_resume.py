@@ -12,7 +12,10 @@ import pytest
 import pytest_asyncio
 from federation.world import BIG_ROWS, DATA, HOME, AccessState, World, product_text, receipt_in, ticket, two_venues
 
-from trustnode.core.access import Resumes
+from trustnode.core.access import AccessRequest, Resumes
+from trustnode.core.document import decode
+from trustnode.core.evidence.verify import verify_bundle
+from trustnode.core.identity import fingerprint
 from trustnode.errors import TrustnodeError
 from trustnode.sdk import output
 
@@ -120,7 +123,7 @@ async def test_another_query_begins_anew(pair: World, tmp_path: Path) -> None:
     assert (reader.rows_before, reader.rows) == (0, 9)
 
 
-async def test_what_goes_on_counts_and_costs_only_what_is_new(pair: World) -> None:
+async def test_what_goes_on_counts_and_costs_only_what_is_new(pair: World, tmp_path: Path) -> None:
     agreement = await agreed(pair)
     first, ids = await broken(pair, agreement)
     rest = agreement.reader(ALL)
@@ -136,9 +139,14 @@ async def test_what_goes_on_counts_and_costs_only_what_is_new(pair: World) -> No
     assert counter.used >= begun.rows + rest.rows
     receipt = await pair[DATA].venue.store.read(lambda view: receipt_in(view, rest.access))
     assert receipt.rows == BIG_ROWS - (len(ids) - rest.rows)
+    path = await agreement.bundle(tmp_path / "resumed.bundle")
+    anchors = {domain: fingerprint(pair.card(domain)) for domain in (DATA, HOME)}
+    report = await asyncio.to_thread(verify_bundle, path.read_bytes(), anchors)
+    assert [finding for finding in report.findings if finding.verdict == "INVALID"] == []
+    assert (report.counts.receipts, report.counts.rows) == (2, begun.rows + rest.rows)
 
 
-async def test_nobody_goes_on_with_what_is_not_his_or_never_was(pair: World) -> None:
+async def test_p2a_nobody_goes_on_with_what_is_not_his_or_never_was(pair: World) -> None:
     mine, theirs = await agreed(pair), await agreed(pair, "other")
     reader, _ = await broken(pair, mine)
     point = reader.point
@@ -175,8 +183,39 @@ async def test_a_limit_of_reads_is_not_passed_by_going_on(pair: World) -> None:
     assert used == expected
 
 
-async def test_nothing_goes_on_once_the_right_is_gone(pair: World) -> None:
+async def test_p3b_nothing_goes_on_once_the_right_is_gone(pair: World) -> None:
     agreement = await agreed(pair)
     reader, _ = await broken(pair, agreement)
     await agreement.end("enough")
     assert (await refused(pair, agreement, reader.point)).reason == "GRANT_INVALID"
+
+
+async def test_p2a_nobody_stops_the_stream_of_another_by_going_on_with_it(pair: World) -> None:
+    mine, theirs = await agreed(pair), await agreed(pair, "other")
+    async with mine.reader(ALL) as reader:
+        batches = aiter(reader)
+        await anext(batches)
+        claimed = Resumes(reader.access, 1, "0" * 64)
+        assert (await refused(pair, theirs, claimed, "other")).reason == "RESUME_CHANGED"
+        running = pair[DATA].venue.streams.get(reader.access)
+        assert running is not None
+        assert running.failure is None
+
+
+async def test_x8_a_carrier_that_acknowledges_nothing_gets_two_windows_and_no_more(
+    pair: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trustnode.app.streams.ACK_WAIT_S", 0.2)
+    agreement = await agreed(pair)
+    asked = ticket(pair.clients["acme"], agreement, ALL)
+    silent = pair.node_caller(HOME, DATA)
+    with pytest.raises(TrustnodeError) as ended:
+        async with silent.do_get(asked.raw, timeout_s=30) as stream:
+            async for _ in stream:
+                pass
+    await silent.channel.aclose()
+    assert ended.value.reason == "DEADLINE"
+    access = decode(asked.request, AccessRequest).id
+    state = await pair.in_state(DATA, AccessState, access, "ABORTED")
+    assert (state.cause, state.acked_rows) == ("DEADLINE", 0)
+    assert 200_000 <= state.rows < BIG_ROWS

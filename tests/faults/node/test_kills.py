@@ -93,7 +93,7 @@ async def test_either_node_killed_at_any_moment_of_a_negotiation_it_concludes(no
 
 @pytest.mark.parametrize("killed", [DATA, HOME])
 async def test_a_node_killed_while_a_stream_runs_leaves_no_access_open_and_gives_no_quota_back(nodes, killed) -> None:
-    agreement = await nodes.client.negotiate(BIG)
+    agreement = await nodes.client.negotiate(BIG, offer="much")
     await nodes.in_state(DATA, "agreement", agreement.id, "PERFORMING")
     reader = agreement.reader("select * from t", tries=0)
     batches = aiter(reader)
@@ -120,7 +120,7 @@ async def test_a_node_killed_while_a_stream_runs_leaves_no_access_open_and_gives
 
 
 async def test_a_reader_gets_one_table_although_each_node_is_killed_once_in_the_middle(nodes) -> None:
-    agreement = await nodes.client.negotiate(BIG)
+    agreement = await nodes.client.negotiate(BIG, offer="much")
     await nodes.in_state(DATA, "agreement", agreement.id, "PERFORMING")
     reader, chance = agreement.reader("select * from t"), random.Random(7)
     third = BIG_ROWS // 3
@@ -147,7 +147,7 @@ async def rows_used(agreement: aio.Agreement) -> int:
 
 
 async def test_a_client_killed_while_it_saves_goes_on_with_the_same_command(nodes, tmp_path) -> None:
-    agreement = await nodes.client.negotiate(BIG)
+    agreement = await nodes.client.negotiate(BIG, offer="much")
     await nodes.in_state(DATA, "agreement", agreement.id, "PERFORMING")
     target, profile = tmp_path / "out.arrow", nodes.client.profile.folder
     words = ("read", agreement.id, "--sql", "select * from t", "-o", str(target), "--profile", str(profile), "--json")
@@ -167,6 +167,19 @@ async def test_a_client_killed_while_it_saves_goes_on_with_the_same_command(node
     assert b"went on at row" in said
     with pa.memory_map(str(target)) as file:
         assert pa.ipc.open_file(file).read_all().column("id").to_pylist() == list(range(BIG_ROWS))
+
+
+async def test_neither_node_grows_with_what_flows_through_it(nodes) -> None:
+    agreement = await nodes.client.negotiate(BIG, offer="open")
+    await nodes.in_state(DATA, "agreement", agreement.id, "PERFORMING")
+    sizes: dict[str, list[float]] = {HOME: [], DATA: []}
+    async with agreement.reader("select t.* from t cross join (select id x from t limit 12) r") as reader:
+        async for _ in reader:
+            if reader.size_bytes >= 100e6 * (1 + 3 * bool(sizes[HOME])) and len(sizes[HOME]) < 2:
+                for domain, found in sizes.items():
+                    found.append(nodes.resident_mib(domain))
+    for domain, (after_100_mb, after_400_mb) in sizes.items():
+        assert after_400_mb - after_100_mb < 24, f"{domain}: {after_100_mb:.0f} MB, then {after_400_mb:.0f} MB"
 
 
 async def test_after_all_kills_both_stores_hold_the_same_and_nothing_waits(nodes) -> None:
