@@ -57,3 +57,24 @@ def server():
 def store():
     with ObjectStore() as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def worlds(server, store, tmp_path_factory):
+    made = {}
+
+    def world(kind):
+        if kind not in made:
+            made[kind] = make(kind, server, store, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return world
+
+
+def make(kind, server, store, root):
+    if kind == "postgres":
+        return sources.postgres(server)
+    if kind == "s3":
+        return sources.objects(store)
+    maker = {"duckdb": sources.database}.get(kind) or getattr(sources, kind)
+    return maker(root)

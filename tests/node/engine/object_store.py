@@ -46,6 +46,7 @@ class ObjectStore:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # head and body in one packet: otherwise each answer waits for an acknowledgement
     store: ObjectStore
 
     def log_message(self, *arguments):

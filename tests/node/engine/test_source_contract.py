@@ -21,30 +21,10 @@ from trustnode.errors import TrustnodeError
 
 COLUMNS = ("id", "city", "price", "ratio", "day", "sold_at", "seen_at", "paid")
 SESSIONS = []
+STREAMED = RunLimits(load_bytes=0)
 OPEN = Comparison("tenant", "=", ("open",))
 SALES = GovernedTable("sales", COLUMNS, (Mask("email", "domain"),), OPEN)
 BIG = GovernedTable("big", ("id", "city"), (), OPEN)
-
-
-@pytest.fixture(scope="module")
-def worlds(server, store, tmp_path_factory):
-    made = {}
-
-    def world(kind):
-        if kind not in made:
-            made[kind] = make(kind, server, store, tmp_path_factory.mktemp(kind))
-        return made[kind]
-
-    return world
-
-
-def make(kind, server, store, root):
-    if kind == "postgres":
-        return sources.postgres(server)
-    if kind == "s3":
-        return sources.objects(store)
-    maker = {"duckdb": sources.database}.get(kind) or getattr(sources, kind)
-    return maker(root)
 
 
 @pytest.fixture(params=sources.KINDS)
@@ -109,15 +89,15 @@ def test_row_filter_projection_and_every_value_arrive_as_they_are(world, limits)
     assert as_instants(plain(rows)) == as_instants(wanted)
 
 
-def test_a_column_that_is_not_delivered_and_a_row_that_is_hidden_do_not_exist(world, limits):
-    session = session_on(world, limits=limits)
+def test_a_column_that_is_not_delivered_and_a_row_that_is_hidden_do_not_exist(world):
+    session = session_on(world, limits=STREAMED)
     with pytest.raises(TrustnodeError):
         session.plan("SELECT tenant FROM sales", ())
     assert rows_of(session, "SELECT count(*) AS n FROM sales") == [{"n": len(expected("id"))}]
 
 
-def test_masks_joins_with_itself_and_aggregates_are_the_same_everywhere(world, limits):
-    session = session_on(world, limits=limits)
+def test_masks_joins_with_itself_and_aggregates_are_the_same_everywhere(world):
+    session = session_on(world, limits=STREAMED)
     assert {row["email"] for row in rows_of(session, "SELECT email FROM sales")} == {"XXXXX@a.example"}
     joined = rows_of(session, "SELECT count(*) AS n FROM sales AS a JOIN sales AS b ON a.id = b.id + 1")
     ids = {row["id"] for row in expected("id")}
@@ -149,7 +129,7 @@ FILTERS = [
 
 
 def test_a_filter_that_is_pushed_down_keeps_the_rows_that_the_engine_would_keep(world, worlds):
-    found = filtered(world, RunLimits(load_bytes=0))
+    found = filtered(world, STREAMED)
     oracle = filtered(worlds("parquet"), RunLimits())
     if world.kind == "csv":  # an empty field is an empty text or nothing: the file does not tell
         cities = {row["id"]: row["city"] for row in sources.sales().to_pylist()}
@@ -166,15 +146,15 @@ def filtered(world, limits):
     return [{row["id"] for row in rows_of(session, f"SELECT id FROM f{n}")} for n in range(len(FILTERS))]
 
 
-def test_an_empty_table_has_columns_and_no_rows(world, limits):
+def test_an_empty_table_has_columns_and_no_rows(world):
     if world.kind == "json":
         pytest.skip("a JSON file without a line names no column")
     empty = GovernedTable("empty", ("id", "city"))
-    assert rows_of(session_on(world, empty, limits=limits), "SELECT id, city FROM empty") == []
+    assert rows_of(session_on(world, empty, limits=STREAMED), "SELECT id, city FROM empty") == []
 
 
 def test_200000_rows_stream_and_the_session_can_be_asked_again(world):
-    session = session_on(world, BIG, limits=RunLimits(load_bytes=0))
+    session = session_on(world, BIG, limits=STREAMED)
     batches = [batch.num_rows for batch in session.run("SELECT id, city FROM big", (), "")[1].to_arrow_reader(65536)]
     assert sum(batches) == sources.BIG_ROWS * 3 // 4
     assert len(batches) > 1
@@ -183,7 +163,7 @@ def test_200000_rows_stream_and_the_session_can_be_asked_again(world):
 
 
 def test_a_stream_that_nobody_reads_to_its_end_leaves_the_session_usable(world):
-    session = session_on(world, BIG, limits=RunLimits(load_bytes=0))
+    session = session_on(world, BIG, limits=STREAMED)
     reader = session.run("SELECT id FROM big", (), "")[1].to_arrow_reader(1000)
     assert reader.read_next_batch().num_rows
     reader.close()
@@ -235,7 +215,7 @@ def test_a_column_that_is_gone_or_of_another_type_is_a_failure_of_the_source(wor
 def test_a_source_that_changes_under_a_stream_is_not_passed_off_as_whole(world, store):
     if world.kind == "postgres":
         pytest.skip("a statement of PostgreSQL sees one state of the data")
-    session = session_on(world, BIG, limits=RunLimits(load_bytes=0))
+    session = session_on(world, BIG, limits=STREAMED)
     if world.kind == "s3":
         store.before_get = lambda key: store.objects.update({key: store.objects[key] + b" "})
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -70,8 +71,10 @@ def test_q2_the_target_of_a_table_does_not_leave_the_location(tmp_path, kind, ta
 @pytest.mark.parametrize("target", ["../x", "/etc/passwd", "a\0b", "main.sqlite_master", "sqlite_master", "x" * 10_240])
 @pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
 def test_q2_the_target_in_a_database_is_one_of_its_tables(tmp_path, kind, target):
-    world = {"duckdb": sources.database, "sqlite": sources.sqlite}[kind](tmp_path)
-    assert "no table" in said(describe, Source(kind, world.source.location, {"t": target}))
+    path = tmp_path / "shop.db"
+    with duckdb.connect(str(path)) if kind == "duckdb" else sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE sales (id INTEGER)")
+    assert "no table" in said(describe, Source(kind, str(path), {"t": target}))
 
 
 @pytest.mark.parametrize("target", ["../x", "a\0b", 'x"; DROP TABLE sales; --', "'; SELECT 1; --", "x" * 10_240])
@@ -103,8 +106,10 @@ def test_a_folder_is_one_table_and_a_file_with_other_columns_is_named(tmp_path):
 
 
 def test_a_file_of_another_database_is_named(tmp_path):
-    sources.sqlite(tmp_path)
-    assert 'kind = "sqlite"' in said(describe, Source("duckdb", str(tmp_path / "shop.sqlite")))
+    path = tmp_path / "shop.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE sales (id INTEGER)")
+    assert 'kind = "sqlite"' in said(describe, Source("duckdb", str(path)))
 
 
 # --- types
@@ -206,8 +211,9 @@ def test_only_what_means_the_same_is_asked_of_a_database():
     assert pushdown.where(None, known, pushdown.POSTGRES) == ""
 
 
+@pytest.mark.usefixtures("beyond")
+@pytest.mark.parametrize("beyond", ["postgres"], indirect=True)
 def test_a_server_sees_the_policy_and_nothing_of_the_consumers_query(server):
-    sources.postgres(server)
     source, secrets = (
         Source("postgres", server.location, {"sales": "sales"}, "s"),
         {"s": {"password": sources.PASSWORD}},
@@ -285,8 +291,10 @@ def test_each_mistake_of_a_provider_has_a_sentence(server, store, kind, tables, 
 
 
 @pytest.fixture(params=["postgres", "s3"])
-def beyond(request, server, store):
-    return sources.postgres(server) if request.param == "postgres" else sources.objects(store)
+def beyond(request, worlds):
+    world = worlds(request.param)
+    yield world
+    world.write("sales", sources.sales())
 
 
 async def test_a_source_beyond_this_machine_is_read_by_a_worker_that_gets_the_credentials_and_the_network(beyond):
