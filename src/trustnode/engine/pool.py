@@ -132,6 +132,8 @@ class EnginePool:
         self._spares: list[asyncio.Task[WorkerProcess]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._probed: dict[Key, asyncio.Lock] = {}
+        """One question about its version at a time for each source, in one worker."""
 
     async def __aenter__(self) -> Self:
         self._start_spares()
@@ -202,7 +204,8 @@ class EnginePool:
         """
         if not source.needs_network:
             return await asyncio.to_thread(version_now, source)
-        async with self.worker(ProbeSpec(source)) as worker:
+        spec = ProbeSpec(source)
+        async with self._probed.setdefault(spec.key, asyncio.Lock()), self.worker(spec) as worker:
             answer = await worker.exchange(wire.ReadVersion(), _VERSION_SECONDS)
         if not isinstance(answer, wire.VersionRead):
             refuse(answer)

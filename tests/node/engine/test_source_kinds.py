@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -236,6 +237,21 @@ def test_a_role_that_may_write_does_not_write_here(server):
     server.run("CREATE TABLE IF NOT EXISTS scratch (a int)", "GRANT ALL ON scratch TO reader", database=server.shop)
     with pytest.raises(SourceFailed, match="SQLSTATE 25006"):
         database._streaming.rows("INSERT INTO public.scratch VALUES (1) RETURNING a")
+
+
+def test_a_query_of_the_provider_may_stand_for_the_state_of_the_server(server):
+    server.run("DROP TABLE IF EXISTS noted", "CREATE TABLE noted AS SELECT 1 AS changed, 1 AS n", database=server.shop)
+    source, secrets = (
+        Source("postgres", server.location, {"noted": "noted"}, "s"),
+        {"s": {"password": sources.PASSWORD}},
+    )
+    told = msgspec.structs.replace(source, version="SELECT max(changed) FROM public.noted")
+    before = [open_foreign(one, secrets).version() for one in (source, told)]
+    server.run("UPDATE noted SET n = 2", database=server.shop)
+    after = [open_foreign(one, secrets).version() for one in (source, told)]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
+    with pytest.raises(SourceFailed):
+        open_foreign(msgspec.structs.replace(source, version="SELECT 1 AS a, 2 AS b"), secrets).version()
 
 
 # --- addresses and credentials
