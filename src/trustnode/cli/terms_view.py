@@ -63,6 +63,7 @@ def sql(policy: Policy, columns: Sequence[Column], name: str) -> str:
     """What the policy makes of ``select * from NAME``, in readable SQL; the node plans it anew for every query."""
     from trustnode.core.policy import rows as rows_language
     from trustnode.core.policy.compiled import load
+    from trustnode.core.policy.uses import use_words
 
     governed = load(policy).governed(tuple(columns), table=name)
     shown = governed.tables[0]
@@ -75,8 +76,9 @@ def sql(policy: Policy, columns: Sequence[Column], name: str) -> str:
     rule = governed.aggregate
     measures = ", ".join(f"{m.function} {m.column}".strip() for m in rule.measures) if rule else ""
     groups = f" by {', '.join(rule.group_by)}" if rule and rule.group_by else ""
+    uses = "".join(f"\n-- {use.column}: {use_words(use)[0]}" for use in shown.uses)
     limit = f"\n-- only aggregates leave: {measures}{groups}; groups of {rule.min_group} or more" if rule else ""
-    return f"select {listed}\nfrom   {name}{where}{limit}"
+    return f"select {listed}\nfrom   {name}{where}{uses}{limit}"
 
 
 def as_form(

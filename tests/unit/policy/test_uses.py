@@ -1,11 +1,14 @@
 """Column rules as terms: words, both ways, contradictions, the floor, the plan."""
 
+import re
+
 import pytest
+from architecture.contract import CHECKOUT
 from unit.policy.samples import OFFERS, agreed_offer, compiled_offer
 
 from trustnode.core.policy import explain, floor, odrl
 from trustnode.core.policy.decompile import to_terms
-from trustnode.core.policy.governed import USES, Use
+from trustnode.core.policy.governed import MASK_METHODS, USES, Use
 from trustnode.core.policy.terms import decode
 from trustnode.core.policy.uses import is_as_strict, read_use, use_text, use_words
 from trustnode.errors import StateError, TrustnodeError
@@ -16,6 +19,12 @@ HELD = {"loan_amount": "aggregate 10 of emp_title", "state": "join", "term": "fi
 
 def scoring(**uses):
     return decode({**OFFERS["scoring"][0], **({"uses": uses} if uses else {})})
+
+
+def test_every_mask_and_every_use_stands_on_the_page_of_governed_data():
+    page = (CHECKOUT / "docs/governed-data.md").read_text(encoding="utf-8")
+    for word in (*MASK_METHODS, *USES):
+        assert re.search(rf"`{word}[ `]", page), word
 
 
 @pytest.mark.parametrize("text", WORDS)

@@ -17,7 +17,7 @@ MASK_METHODS: Final = (
     "null", "constant", "hash", "token", "bucket", "round", "year", "quarter", "month", "first", "last", "domain",
     "only", "redact", "network",
 )  # fmt: skip
-"""Closed set of masks; each has an SQL shape in ``engine.plan`` and a line in ``docs/terms.md``."""
+"""Closed set of masks; each has an SQL shape in ``engine.masking`` and a line in ``docs/governed-data.md``."""
 
 
 class Comparison(msgspec.Struct, frozen=True, tag="comparison", forbid_unknown_fields=True):
