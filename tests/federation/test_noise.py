@@ -89,7 +89,9 @@ async def test_an_answer_has_noise_its_width_and_its_price(world: World, agreeme
     assert line.text == "this question costs epsilon 0.5; 3 of 3 questions per year left"
     assert line.window_ends_at[:16] == "2026-12-31T16:00"
     assert await difference(world, before) == set()
-    table = await agreement.sql(BY_GROUP).to_arrow()
+    answer = agreement.sql(BY_GROUP)
+    table = await answer.to_arrow()
+    assert list(answer.noise) == ["n"]
     counts = dict(zip(table["grp"].to_pylist(), table["n"].to_pylist(), strict=True))
     width = float(table.schema.field("n").metadata[b"trustnode.noise_95"])
     assert abs(counts["north"] - 3001) < 4 * width

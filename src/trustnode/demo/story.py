@@ -27,6 +27,8 @@ PEERINGS: Final = (
 """nat is the parent of all; zj and fin know each other for contracts and data, the catalogue travels through nat."""
 WAITS: Final = 10
 """Exit status of a command after which somebody else has to move."""
+NOISE: Final = 200
+"""No draw of the patients' noise is larger: its deviation is 17."""
 EVERY_FLIGHT: Final = "select a.* from flights a join flights b on a.carrier = b.carrier"
 """More rows than anybody waits for: a download that is still running when the contract is stopped."""
 
@@ -223,13 +225,23 @@ def _health(stage: Stage) -> None:
     out, err = asking.communicate(timeout=60)
     done = Done(" ".join(words), asking.returncode, out, err)
     stage.expect(done.status == 0 and "agreed" in done.text, "hospital and venue approved, both signed", done)
-    say('$ trustnode read patients --sql "select age, count(*) n, sum(status) died ..."')
     sql = "select age, count(*) n, sum(status) died from patients group by age order by age"
-    done = stage.run("read", "patients", "--sql", sql, profile="acme")
-    for age, count, died in (("40", "3726", "78"), ("60", "3307", "316")):
-        line = next((row for row in done.out.splitlines() if row.split()[:1] == [age]), "")
-        stage.expect(count in line and died in line, f"age {age}: {count} persons, {died} died", done)
-        say(f"age {age}   n {count}   died {died}")
+    say('$ trustnode explain patients --sql "select age, count(*) n, sum(status) died ..."')
+    done = stage.run("explain", "patients", "--sql", sql, profile="acme")
+    cost = next(lines_with(done.text, "this question costs"), "")
+    stage.expect("epsilon 0.5; 3 of 3" in cost, "the question costs epsilon 0.5, three are left", done)
+    say(cost.removeprefix("limit").strip())
+    say("$ trustnode read patients --sql ...                      ... twice, for the price of one:")
+    answers = [stage.run("read", "patients", "--sql", sql, profile="acme") for _ in range(2)]
+    stage.expect(answers[0].out == answers[1].out, "the same question, the same answer", answers[1])
+    for age, count, died in ((40, 3726, 78), (60, 3307, 316)):
+        line = next((row for row in answers[0].out.splitlines() if row.split()[:1] == [str(age)]), "")
+        found = [int(word.replace(",", "")) for word in line.split()[1:3]]
+        near = len(found) == 2 and all(abs(a - b) < NOISE for a, b in zip(found, (count, died), strict=True))
+        stage.expect(near, f"age {age}: about {count} persons, {died} died", answers[0])
+        say(f"age {age}   n {found[0]:,}   died {found[1]:,}   each with noise, 95 % within 32")
+    done = stage.run("explain", "patients", "--sql", sql.replace("group by", "where male = 1 group by"), profile="acme")
+    stage.expect("2 of 3" in done.text, "two questions are left", done)
     say('$ trustnode read patients --sql "select * from patients"')
     done = stage.run("read", "patients", "--sql", "select * from patients", profile="acme", check=False)
     say(_refusal(stage.refused(done, "DENIED", 3)))

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
@@ -41,6 +42,8 @@ Parameter = str | int | bool | None
 SMALL_ROWS: Final = 1000
 RECEIPT_TRIES: Final = 25
 RECEIPT_PAUSE_S: Final = 0.2
+NOISE_95: Final = b"trustnode.noise_95"
+"""Metadata of a column: half-width of its 95 % interval."""
 TOO_LARGE: Final = frozenset({"QUERY_TOO_COSTLY", "FIELD_TOO_LONG"})
 """What a node answers to a small read whose result is not small: it is asked again as a stream."""
 _LIMIT: Final = re.compile(r"\blimit\s+([0-9]{1,9})\s*(offset\s+[0-9]+\s*)?;?\s*\Z", re.IGNORECASE)
@@ -439,9 +442,11 @@ class Table:
         return self._reader.cost if self._reader else None
 
     @property
-    def noise(self) -> None:
-        """95 % half-widths of noised columns; None: nothing is noised."""
-        return None
+    def noise(self) -> dict[str, Decimal] | None:
+        """95 % half-widths of noised columns; None: nothing is noised, or nothing was read."""
+        fields = [] if self._kept is None else self._kept.schema
+        found = {one.name: (one.metadata or {}).get(NOISE_95) for one in fields}
+        return {name: Decimal(width.decode()) for name, width in found.items() if width} or None
 
     @property
     def kept(self) -> Any:
