@@ -43,17 +43,20 @@ class Resumes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream_commitment: Digest
 
 
-def reads_due(resumes: Resumes | None, frames: int | None) -> int:
+def reads_due(resumes: Resumes | None, frames: int | None, *, is_complete: bool = False, is_taken: bool = False) -> int:
     """How many reads an access counts and costs as.
 
     Args:
         resumes: What it goes on with.
         frames: How many the other handed over by its receipt; None: not known.
+        is_complete: Whether the other came to its end: there is no rest that belongs to it.
+        is_taken: Whether a third one went on there before and was handed rows: the rest is read twice.
 
     Returns:
-        0 where it begins exactly behind what was handed over, so that nothing is read twice; else 1.
+        0 where it is the first to begin exactly behind what was broken off, so that nothing is read twice; else 1.
     """
-    return 0 if resumes is not None and resumes.frames == frames else 1
+    is_rest = resumes is not None and resumes.frames == frames
+    return 0 if is_rest and not is_complete and not is_taken else 1
 
 
 class AccessRequest(Statement, tag="access-request", kw_only=True, frozen=True):

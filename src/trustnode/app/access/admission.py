@@ -94,11 +94,6 @@ class Admission:
         return self.granted[0].state
 
     @property
-    def reads(self) -> int:
-        """How many reads it counts as."""
-        return self.resumed.reads if self.resumed else 1
-
-    @property
     def plan_commitment(self) -> str:
         """Commitment to the regenerated SQL."""
         return plan_commitment(self.salt, self.plan.sql)
@@ -141,7 +136,7 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
         Granted(value.id_under(one.state.id), contract, one.state, ready.registration.zone)
         for one, contract, ready in zip(found, contracts, prepared, strict=True)
     )
-    before = await resumed(venue, value)
+    before = await resumed(venue, value, plan.sql)
     ledger = _ledger(venue, contracts, prepared, key.value)
     if before is not None and ledger is not None:
         raise error("RESUME_CHANGED", "an answer with noise is asked for again as a whole; it costs nothing")

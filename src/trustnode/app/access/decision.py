@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from trustnode.app.access.admission import Admission, Granted, check_usable
+from trustnode.app.access.resuming import reads_of
 from trustnode.app.participant import remember_foreign
 from trustnode.app.quota import Reservation, cover, reserve, rows_left, window_of
 from trustnode.app.transition import fire, pseudonym
@@ -54,6 +55,8 @@ class Decided(msgspec.Struct, frozen=True):
     """Whether it was answered before, so that nothing was spent."""
     window_ends: str = ""
     """Until when the answer is given again; empty: for ever."""
+    reads: int = 1
+    """How many reads it counts and costs as."""
 
     @property
     def seq(self) -> int:
@@ -100,18 +103,19 @@ def decide_in(tx: Tx, venue: Venue, admission: Admission, whole: Mapping[str, in
     """The decision within a unit; as ``decide``."""
     tx.keep(admission.request.document)
     asked = _asked(tx, admission)
+    reads = reads_of(tx, admission.request.value, admission.resumed)
     held: list[Held] = []
     left: list[int] = []
     for granted in admission.granted:
-        one, rows = _decide_under(tx, venue, admission, granted, whole)
+        one, rows = _decide_under(tx, venue, admission, granted, whole, reads)
         held.append(one)
         left += [] if rows is None else [rows]
     held[0] = msgspec.structs.replace(held[0], reserved=(*held[0].reserved, *asked.spent))
-    return Decided(tuple(held), min(left, default=None), asked.question, asked.answered, asked.window_ends)
+    return Decided(tuple(held), min(left, default=None), asked.question, asked.answered, asked.window_ends, reads)
 
 
 def _decide_under(
-    tx: Tx, venue: Venue, admission: Admission, granted: Granted, whole: Mapping[str, int] | None
+    tx: Tx, venue: Venue, admission: Admission, granted: Granted, whole: Mapping[str, int] | None, reads: int
 ) -> tuple[Held, int | None]:
     """The decision in the chain of one agreement; what one of them refuses undoes all of the unit."""
     state = tx.get(AgreementState, granted.state.id)
@@ -122,7 +126,7 @@ def _decide_under(
     if tx.get(AccessState, granted.id) is not None:
         raise _denial(admission, error("REPLAYED", "this request was answered before"))
     try:
-        reserved = reserve(tx, granted.contract.policy.counters, granted.id, state.id, granted.zone, admission.reads)
+        reserved = reserve(tx, granted.contract.policy.counters, granted.id, state.id, granted.zone, reads)
         left = rows_left(tx, reserved)
         reserved = (*cover(tx, reserved, granted.id, whole), *_delegated(tx, admission, granted))
     except TrustnodeError as refusal:

@@ -4,8 +4,9 @@ Decides: which earlier access a request may go on with, and what of its result w
 whether the result is still the same so far (``engine`` repeats it without sending), the decision, which is made anew.
 
 A read that goes on is an access of its own, with its own decision, stream and receipt. Rows and bytes count as they are
-handed over. It counts and costs as a read of its own unless it begins exactly where the other ended: whoever asks again
-for what was handed over reads it twice.
+handed over. It counts and costs as a read of its own unless it is the first to begin exactly where the other was broken
+off: whoever asks again for what was handed over reads it twice. It is of the same query: an answer that begins alike,
+with no row for instance, is the beginning of many.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from trustnode.app.venue import Venue
 from trustnode.core import clock
 from trustnode.core.access import AccessRequest, AccessState, Resumes, reads_due
 from trustnode.core.document import decode
-from trustnode.core.stream import Prefix
+from trustnode.core.stream import Prefix, plan_commitment
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import View
 
@@ -35,12 +36,19 @@ class Resumed(NamedTuple):
     """What a request goes on with."""
 
     after: Prefix
-    reads: int
-    """How many reads it counts as: none where nothing is handed over twice."""
+    is_complete: bool
+    """Whether that had come to its end."""
+    handed_over: int | None
+    """Frames of it by its receipt; None: it has none."""
 
 
-async def resumed(venue: Venue, value: AccessRequest) -> Resumed | None:
+async def resumed(venue: Venue, value: AccessRequest, sql: str) -> Resumed | None:
     """What the request goes on with; None for one that begins anew.
+
+    Args:
+        venue: The node.
+        value: The request.
+        sql: The text that runs for it.
 
     Raises:
         TrustnodeError: RESUME_CHANGED, the same for an access that is not there and one of somebody else.
@@ -49,7 +57,16 @@ async def resumed(venue: Venue, value: AccessRequest) -> Resumed | None:
         return None
     await _until_over(venue, value, value.resumes)
     asked = value.resumes
-    return await venue.store.read(lambda view: _resumed(view, value, asked))
+    return await venue.store.read(lambda view: _resumed(view, value, asked, sql))
+
+
+def reads_of(view: View, value: AccessRequest, before: Resumed | None) -> int:
+    """How many reads an access counts as; to be asked in the unit that decides, where nobody else goes on meanwhile."""
+    if value.resumes is None or before is None:
+        return 1
+    others = view.find(AccessState, limit=MAX_PARTS, agreement=value.agreement, resumes=value.resumes.access)
+    is_taken = len(others) == MAX_PARTS or any(one.rows or one.state not in _OVER for one in others)
+    return reads_due(value.resumes, before.handed_over, is_complete=before.is_complete, is_taken=is_taken)
 
 
 async def _until_over(venue: Venue, value: AccessRequest, asked: Resumes) -> None:
@@ -66,12 +83,14 @@ async def _until_over(venue: Venue, value: AccessRequest, asked: Resumes) -> Non
         await asyncio.sleep(SETTLE_PAUSE_S)
 
 
-def _resumed(view: View, value: AccessRequest, asked: Resumes) -> Resumed:
+def _resumed(view: View, value: AccessRequest, asked: Resumes, sql: str) -> Resumed:
     last = view.get(AccessState, asked.access)
     if last is None or (last.agreement, last.consumer) != (value.agreement, value.consumer):
         raise _changed("there is no such read to go on with")
     if last.state not in _OVER:
         raise error("BUSY", "the read has not ended yet; go on in a moment")
+    if plan_commitment(bytes.fromhex(last.stream_salt), sql) != last.plan_commitment:
+        raise _changed("the read was of another query")
     # What a crash ended has no receipt: how far it came only its reader knows, and the chain tells whether it is true.
     handed_over = last.frames if last.receipt else None
     if asked.frames < 1 or (handed_over is not None and asked.frames > handed_over):
@@ -82,7 +101,7 @@ def _resumed(view: View, value: AccessRequest, asked: Resumes) -> Resumed:
         _offset(view, value, last), asked.frames, bytes.fromhex(last.stream_salt),
         bytes.fromhex(asked.stream_commitment),
     )  # fmt: skip
-    return Resumed(after, reads_due(asked, handed_over))
+    return Resumed(after, last.state != "ABORTED", handed_over)
 
 
 def _offset(view: View, value: AccessRequest, last: AccessState) -> int:

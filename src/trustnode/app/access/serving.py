@@ -227,7 +227,7 @@ def _receipt(
 ) -> Receipt:
     agreement, now = admission.contract.value, venue.clock.now()
     first, *joined = [
-        _share(granted, held, stream, admission.reads)
+        _share(granted, held, stream, decided.reads)
         for granted, held in zip(admission.granted, decided.held, strict=True)
     ]
     return Receipt(

@@ -5,6 +5,7 @@ Decides: which keys count at which time, and how a document of the bundle is che
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
@@ -249,6 +250,8 @@ class Case:
     trails: dict[str, Trail] = field(default_factory=dict)
     as_of: dict[str, str] = field(default_factory=dict)
     accesses: dict[str, Access] = field(default_factory=dict)
+    going_on: dict[str, list[Access]] = field(default_factory=lambda: defaultdict(list))
+    """Access -> those that go on with it, in the order of their decisions."""
     bare: list[Receipt] = field(default_factory=list)
     """Receipts whose decision is withheld; found by check 9."""
     grades: dict[str, int] = field(default_factory=dict)

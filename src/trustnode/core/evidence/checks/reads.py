@@ -6,6 +6,7 @@ Leaves to others: whether those chains and keys are genuine (checks 2 to 5).
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -81,6 +82,8 @@ def _note_access(case: Case, one: Shown, entry: Entry, request: Verified[AccessR
         grade=request.value.request_proof,
         resumes=request.value.resumes,
     )
+    if request.value.resumes:
+        case.going_on[request.value.resumes.access].append(case.accesses[request.value.id])
 
 
 def _check_request(case: Case, entry: Entry, request: AccessRequest) -> None:
@@ -358,10 +361,21 @@ def _amount(case: Case, unit: str, access: Access) -> int:
 
 
 def _reads(case: Case, access: Access) -> set[int]:
-    """How many reads it counts as: none where it goes on exactly behind another, either where that is not shown."""
-    before = case.accesses.get(access.resumes.access) if access.resumes else None
-    is_known = access.resumes is None or (before is not None and bool(before.receipt))
-    return {reads_due(access.resumes, before.frames if before else None)} if is_known else {0, 1}
+    """How many reads it counts as: none where it is the first to go on exactly behind another.
+
+    Either where that is not shown, or where one before it that was handed nothing may have run still.
+    """
+    if access.resumes is None:
+        return {1}
+    before = case.accesses.get(access.resumes.access)
+    if before is None or not before.receipt:
+        return {0, 1}
+    together = case.going_on[access.resumes.access]
+    others = list(itertools.takewhile(lambda one: one is not access, together))
+    is_complete, is_taken = before.outcome == "COMPLETE", any(one.rows for one in others)
+    if reads_due(access.resumes, before.frames, is_complete=is_complete, is_taken=is_taken):
+        return {1}
+    return {0, 1} if others or case.reserve else {0}
 
 
 def _window(window: str, time: str, zone: str) -> str:
