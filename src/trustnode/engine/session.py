@@ -35,7 +35,7 @@ from trustnode.engine.plan import Planner, Relation, Rewritten
 from trustnode.engine.recheck import SecondParser
 from trustnode.engine.relation import unenforceable
 from trustnode.engine.shape import invalid
-from trustnode.errors import error
+from trustnode.errors import TrustnodeError, error
 
 if TYPE_CHECKING:
     from trustnode.engine.release import Drawn
@@ -99,13 +99,18 @@ class Session:
 
     def explained(self, failure: Exception) -> Exception:
         """What ended a query, if it was a source; else ``failure`` itself."""
-        own = [last for opened in self._opened if (last := opened.failure()) is not None]
-        if own:
-            return own[0] if isinstance(own[0], reading.SourceFailed) else reading.SourceFailed(type(own[0]).__name__)
+        if isinstance(failure, TrustnodeError):
+            return failure
+        for own in self._failures():
+            return own if isinstance(own, reading.SourceFailed) else reading.SourceFailed(_loggable(own))
         is_of_the_engine = isinstance(failure, duckdb.Error | OSError | pa.ArrowException)
         if is_of_the_engine and self._is_streamed and any(opened.has_changed() for opened in self._opened):
             return reading.SourceFailed("a file of the source has changed while it was read")
         return failure
+
+    def _failures(self) -> list[Exception]:
+        """What ended streams of the sources since this was asked last."""
+        return [last for opened in self._opened if (last := opened.failure()) is not None]
 
     def check_unchanged(self) -> None:
         """After the last row: what was read is what was opened.
@@ -146,6 +151,7 @@ class Session:
         Raises:
             TrustnodeError: STALE_VERSION when the plan is not the one that was decided on.
         """
+        self._failures()  # of an earlier query that nobody read to its end
         rewritten, plan, relation = self._planned(sql, parameters)
         if expected_sql and plan.sql != expected_sql:
             raise error("STALE_VERSION", "the plan has changed since it was decided on; plan again")
@@ -309,6 +315,10 @@ class Session:
                 self._connection.sql(f"{relation.select.sql('duckdb', identify=True)} LIMIT 0").fetchall()
             except duckdb.Error as failure:
                 raise unenforceable("a mask or the row filter does not fit the source", relation.name) from failure
+
+
+def _loggable(failure: Exception) -> str:
+    return failure.message if isinstance(failure, TrustnodeError) else type(failure).__name__
 
 
 def _connect(spec: SessionSpec) -> duckdb.DuckDBPyConnection:
