@@ -22,7 +22,7 @@ MODULES = {
     "decisions": ("decision",),
     "starting": ("help", "import", "ready"),
     "negotiating": ("negotiation",),
-    "reading": ("stream", "stream_kept", "stream_brokered", "small_read", "small_kept"),
+    "reading": ("stream", "stream_undigested", "stream_kept", "stream_brokered", "small_read", "small_kept"),
     "memory": ("memory_provider", "memory_broker"),
     "revoking": ("revoke_running", "revoke_stalled"),
     "identifying": ("identity",),

@@ -16,6 +16,8 @@ from trustnode.demo import story
 from trustnode.demo.stage import VENUES, Stage, number
 
 HANDLE = "gz.example/numbers"
+QUICK = "gz.example/quick"
+"""The same rows, delivered without a digest of their content."""
 FEW = "gz.example/few"
 """The same columns, 10,000 rows."""
 ROWS = 4_000_000
@@ -92,7 +94,11 @@ def venues() -> Iterator[Stage]:
             (stage.folder / "numbers.toml").write_text(PRODUCT, encoding="utf-8")
             write_numbers(stage.folder / "few.parquet", 10_000)
             (stage.folder / "few.toml").write_text(PRODUCT.replace("numbers", "few"), encoding="utf-8")
+            quick = PRODUCT.replace('name = "numbers"', 'name = "quick"')
+            quick = quick.replace('table = "numbers"', 'table = "numbers"\ncontent_digest = false')
+            (stage.folder / "quick.toml").write_text(quick, encoding="utf-8")
             stage.run("publish", "numbers.toml", home="gz")
+            stage.run("publish", "quick.toml", home="gz")
             stage.run("publish", "few.toml", home="gz")
             story._until(stage, HANDLE, "search", "random", profile="far")
             yield stage
