@@ -56,7 +56,7 @@ class Stalled:
 
 @contextlib.asynccontextmanager
 async def stalled(world: Any, agreement: Any) -> AsyncIterator[Stalled]:
-    async with agreement.reader("select * from t") as reader:
+    async with agreement.reader("select * from t", tries=0) as reader:
         batches = aiter(reader)
         await anext(batches)
 

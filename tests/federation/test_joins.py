@@ -232,11 +232,11 @@ async def test_p3c_revoking_any_one_agreement_stops_the_stream_in_both_chains(pa
     class Joined:
         id = one.id
 
-        def reader(self, _sql: str) -> Any:
+        def reader(self, _sql: str, **settings: Any) -> Any:
             sql = (
                 f"select p.* from ports p, (select count(*) n from {schema_name(one.id)}.t) x where p.id >= x.n - 1000"
             )
-            return one.reader(sql, joined=[wide])
+            return one.reader(sql, joined=[wide], **settings)
 
     async with stalled(pair, Joined()) as stream:
         await held.suspend("prices are wrong")

@@ -171,10 +171,10 @@ class Stream:
                 await asyncio.wait({task}, timeout=HAND_OVER_S)
         finally:
             stopped.cancel()
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled() and task.exception() is None:
-                # Also where we are cancelled in the same moment: what the transport has taken, the reader may have.
+            is_taken = not task.done() or (not task.cancelled() and task.exception() is None)
+            task.cancel()
+            if is_taken:
+                # Also what was not finished: the transport gives nothing back, and the reader may have it.
                 self.count(note, size)
         if task.done():
             await task

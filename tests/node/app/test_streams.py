@@ -50,7 +50,7 @@ async def test_counts_and_commitment_cover_exactly_what_was_handed_over() -> Non
     assert len(got) == 3
 
 
-async def test_a_stop_ends_a_stream_that_waits_for_its_reader_and_the_frame_does_not_count() -> None:
+async def test_a_stop_ends_a_stream_that_waits_for_its_reader_and_the_frame_counts_which_the_transport_keeps() -> None:
     blocked, streams = asyncio.Event(), Streams()
     running = stream("agreement:C1")
 
@@ -65,7 +65,7 @@ async def test_a_stop_ends_a_stream_that_waits_for_its_reader_and_the_frame_does
         with pytest.raises(TrustnodeError) as stopped:
             await work
     assert stopped.value.reason == "GRANT_INVALID"
-    assert running.frames == 0
+    assert running.frames == 1
 
 
 async def test_a_stop_ends_a_stream_that_waits_for_its_source() -> None:
