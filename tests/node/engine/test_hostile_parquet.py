@@ -16,7 +16,7 @@ from trustnode.engine.pool import EngineLimits, EnginePool
 from trustnode.engine.source import Source
 from trustnode.errors import TrustnodeError
 
-CONTAINED = {"", "QUERY_TOO_COSTLY", "DEADLINE", "FIELD_FORMAT", "QUERY_INVALID"}
+CONTAINED = {"", "QUERY_TOO_COSTLY", "DEADLINE", "FIELD_FORMAT", "QUERY_INVALID", "SOURCE_UNAVAILABLE"}
 MEBIBYTE = 1024 * 1024
 
 
