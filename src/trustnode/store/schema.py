@@ -316,6 +316,11 @@ def _noised(db: Database) -> None:
     )
 
 
+def _resumes(db: Database) -> None:
+    """Who went on with a read: looked up whenever somebody does, within a unit."""
+    db.executescript("create index access_resumes on access (resumes, agreement);")
+
+
 STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0001_log", _log),
     ("0002_messages", _messages),
@@ -326,6 +331,7 @@ STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0007_days", _days),
     ("0008_acts", _acts),
     ("0009_noised", _noised),
+    ("0010_resumes", _resumes),
 )
 """In order; a step that was released is never changed, a new one is added behind it."""
 
