@@ -6,14 +6,17 @@ aggregates. Leaves to others: the rules themselves (``core.policy.uses``), produ
 (``aggregate``).
 
 Three kinds of value. A value made of a *filter* column carries its rule wherever it goes, through CASE, functions,
-aggregates and scalar sub-selects, and may stand in conditions alone. A *join* key may be handed on as it is, and stands
-in ``one.key = other.key`` of two governed tables alone: beside a value that the consumer typed it would be a look-up.
+aggregates and scalar sub-selects, and may stand in conditions alone. Beside it stand constants and columns of the same
+row: compared with the rows of a list it would say its value, by the row of the list that is left. A *join* key may be
+handed on as it is, and stands in ``one.key = other.key`` of two governed tables alone: beside a value that the consumer
+typed it would be a look-up.
 An *aggregate* column stands as the bare argument of COUNT, SUM, AVG or STDDEV at a level that reads its table and
 nothing else: a join would let the consumer weigh one row against the others.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -28,11 +31,14 @@ from trustnode.errors import TrustnodeError, error
 _CONDITIONS: Final = ("where", "having", "qualify")
 _SHOWING: Final = ("group", "distinct", "order", "limit", "offset")
 _TAILS: Final = (exp.Order, exp.Limit, exp.Offset)
+_Row = tuple[int, str, "_Row | None"]
+"""A level, a table of it, and the rows of that one; None: all rows that it reads, or more."""
 _BROKEN_MEASURE: Final = (exp.Filter, exp.Window, exp.WithinGroup, exp.AggFunc)
 """What may not lie around an agreed aggregate: a condition of its own, a window, another aggregate."""
 
 _PLACES: Final[Mapping[str, str]] = {
-    "filter": "may only filter, in WHERE, ON, HAVING and QUALIFY; it is neither shown, grouped nor ordered by",
+    "filter": "may only filter, in WHERE, ON, HAVING and QUALIFY, beside constants and columns of its own row; it is "
+    "neither shown, grouped nor ordered by",
     "join": "is only a key to join by: it stands in an equality with the column of another table, and nowhere else",
     "aggregate": "leaves only in count, sum, avg or stddev of the column alone, where nothing but its table is read",
 }
@@ -57,6 +63,8 @@ class _Value(NamedTuple):
     """The join key it is a copy of."""
     origin: tuple[str, str] | None = None
     """Table and column it is a copy of."""
+    rows: frozenset[_Row | None] = frozenset()
+    """What it differs with; of a value with filter columns, what these differ with. Empty: one value."""
 
 
 _Columns = list[tuple[str, _Value]]
@@ -105,6 +113,8 @@ class _Check:
         self._values: dict[int, _Columns] = {}
         self._seen: set[int] = set()
         self._groups: dict[tuple[int, Ruled], _Group] = {}
+        self._outer: defaultdict[int, list[_Value]] = defaultdict(list)
+        """Columns that a level takes from those around it."""
 
     def run(self) -> None:
         _demand_plain(self._outputs(self._tree))
@@ -135,7 +145,7 @@ class _Check:
         if scope is not None and isinstance(query, exp.Select):
             return self._select(query, scope)
         if scope is not None and isinstance(query, exp.Values):
-            made = self._expression(query, scope, ())
+            made = self._expression(query, scope, ())._replace(rows=frozenset({None}))
             return [(name, made) for name in scope.outer_columns or query.alias_column_names]
         raise _unclear("")
 
@@ -143,7 +153,8 @@ class _Check:
         left, right = self._outputs(query.this), self._outputs(query.expression)
         if not isinstance(query, exp.Union) or query.args.get("distinct") or len(left) != len(right):
             _demand_plain([*left, *right])
-            return left
+        if not isinstance(query, exp.Union) or len(left) != len(right):
+            return [(name, value._replace(rows=frozenset({None}))) for name, value in left]
         return [(name, _both(one, other)) for (name, one), (_, other) in zip(left, right, strict=True)]
 
     def _select(self, select: exp.Select, scope: Scope) -> _Columns:
@@ -225,16 +236,23 @@ class _Check:
     def _expression(self, part: exp.Expr, scope: Scope, named: Sequence[tuple[str, _Value]]) -> _Value:
         """The filter columns an expression is made of; a key or an aggregate column in it is refused."""
         filters: set[Ruled] = set()
+        rows: set[_Row | None] = set()
+        others: set[_Row | None] = set()
         for node in _own_nodes(part):
             for value in self._values_at(node, scope, named):
                 if value.key is not None:
                     raise _refusal(value.key)
                 filters |= value.filters
-        return _Value(frozenset(filters))
+                (rows if value.filters else others).update(value.rows)
+        if filters and not others <= rows:
+            raise _refusal(min(filters, key=str))
+        return _Value(frozenset(filters), rows=frozenset(rows or others))
 
     def _values_at(self, node: exp.Expr, scope: Scope, named: Sequence[tuple[str, _Value]]) -> list[_Value]:
         if isinstance(node, exp.Query):
-            return [value for _, value in self._outputs(node)]
+            return self._sub_select(node)
+        if isinstance(node, exp.AggFunc | exp.Window):
+            return self._over_rows(node, scope, named)
         if not isinstance(node, exp.Column):
             return []
         if not node.table:
@@ -245,6 +263,25 @@ class _Check:
             return [value]
         self._measure(node, scope, value)
         return []
+
+    def _sub_select(self, query: exp.Query) -> list[_Value]:
+        """Its columns, one value each, and what it takes from around it, in its conditions as well."""
+        for level in query.find_all(exp.Query, exp.Values):
+            if id(level) in self._scopes:
+                self._outputs(level)
+        return [value._replace(rows=frozenset()) for _, value in self._outputs(query)] + [
+            value for level in query.find_all(exp.Query, exp.Values) for value in self._outer[id(level)]
+        ]
+
+    def _over_rows(self, node: exp.Expr, scope: Scope, named: Sequence[tuple[str, _Value]]) -> list[_Value]:
+        """What a function of many rows differs with, where it is not made of filter columns: any of them."""
+        parts = (part for part in _own_nodes(node) if isinstance(part, exp.Column))
+        if any(value.filters for part in parts for value in self._values_at(part, scope, named)):
+            return []
+        names = [name for name, source in scope.references]
+        if len(names) == 1 and isinstance(scope.sources.get(names[0]), exp.Table):
+            return [_Value(rows=frozenset({(id(scope.expression), names[0], None)}))]
+        return [_Value(rows=frozenset({None}))] if names else []
 
     def _measure(self, column: exp.Column, scope: Scope, ruled: Ruled) -> None:
         """An aggregate column is the bare argument of an agreed function where its table is read alone."""
@@ -261,9 +298,18 @@ class _Check:
         """What a resolved column is; the rule itself of one that leaves in aggregates only."""
         self._seen.add(id(column))
         level: Scope | None = scope
+        passed: list[Scope] = []
         while level is not None:
             if any(name == column.table for name, _ in level.references):
-                return self._of_source(level.sources.get(column.table), column.name)
+                value = self._of_source(level.sources.get(column.table), column.name)
+                if isinstance(value, Ruled):
+                    return value
+                place = (id(level.expression), column.table)
+                value = value._replace(rows=frozenset((*place, row) for row in value.rows))
+                for inner in passed:
+                    self._outer[id(inner.expression)].append(value._replace(key=None))
+                return value
+            passed.append(level)
             level = level.parent
         raise _unclear(column.name)
 
@@ -275,7 +321,7 @@ class _Check:
         table = self._table_of(source)
         ruled = table.rules.get(name)
         if ruled is None or ruled.use.kind == "filter":
-            return _Value(frozenset((ruled,) if ruled else ()), None, (table.name, name))
+            return _Value(frozenset((ruled,) if ruled else ()), None, (table.name, name), frozenset({None}))
         return ruled if ruled.use.kind == "aggregate" else _Value(key=ruled, origin=(table.name, name))
 
 
@@ -294,16 +340,17 @@ def _named(values: Sequence[tuple[str, _Value]], name: str) -> _Value:
         _demand_plain([(name, value) for value in found])
     if not found:
         raise _unclear(name)
-    return found[0] if len(found) == 1 else _Value()
+    return found[0] if len(found) == 1 else _Value(rows=frozenset({None}))
 
 
 def _both(one: _Value, other: _Value) -> _Value:
-    """A column of UNION ALL."""
+    """A column of UNION; of one row of it that is not the other's, a column without a rule tells which it is."""
     origin = one.origin if one.origin == other.origin else None
     key = one.key or other.key
     if key is not None and origin is None:
         raise _refusal(key)
-    return _Value(one.filters | other.filters, key, origin)
+    filters = one.filters | other.filters
+    return _Value(filters, key, origin, one.rows | other.rows if filters else frozenset({None}))
 
 
 def _may_be_compared(one_name: str, one: _Value | Ruled, other_name: str, other: _Value | Ruled) -> bool:
