@@ -19,8 +19,8 @@ help:  ## show this list
 demo: $(READY)  ## four venues in four processes on real data (DEMO="--once" ends by itself)
 	@$(BIN)/trustnode demo $(DEMO)
 
-test: $(READY)  ## every test (TEST=path runs some)
-	@$(BIN)/python -m pytest $(TEST)
+test: $(READY)  ## every test (TEST=path runs some, JOBS=n files at a time)
+	@$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile $(TEST)
 
 check: lint types layers contract generated  ## format, lint, types, layers, protos, generated files
 
