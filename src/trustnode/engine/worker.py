@@ -106,7 +106,8 @@ class Worker:
         match request:
             case wire.OpenSession(spec, secrets):
                 limit_memory(spec.limits)
-                keep_to_sources(*(part.source for part in spec.parts))
+                with reading.served(lambda failure: failure):
+                    keep_to_sources(*(part.source for part in spec.parts))
                 self._runs.session = Session(spec, secrets)
                 return wire.Ready()
             case wire.DescribeSource(source, secrets):
