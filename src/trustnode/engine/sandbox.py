@@ -183,12 +183,13 @@ def version() -> int:
     return int(ctypes.CDLL(None).syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG))
 
 
-def keep_to(files: Iterable[Path], *, network: bool) -> bool:
+def keep_to(files: Iterable[Path], *, network: bool, folders: Iterable[Path] = ()) -> bool:
     """Give up, for this thread and all it starts, every file but the program's own and these.
 
     Args:
         files: What the source reads; what a database keeps beside a file goes with it.
         network: Whether names are resolved and certificates checked.
+        folders: What may be listed; what lies in them is not read by that.
 
     Returns:
         False where the kernel has no such rules.
@@ -206,6 +207,8 @@ def keep_to(files: Iterable[Path], *, network: bool) -> bool:
         own = (sys.prefix, sys.base_prefix, *sys.path, *_LIBRARIES, *_MACHINE, *(_RESOLVING if network else ()))
         for path in (*map(Path, filter(None, own)), *_with_companions(files)):
             _allow(libc, ruleset, path)
+        for path in folders:
+            _allow(libc, ruleset, path, _READ_DIR)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         return bool(libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0)
     finally:
@@ -220,14 +223,14 @@ def _with_companions(files: Iterable[Path]) -> Sequence[Path]:
     ]
 
 
-def _allow(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
+def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int = _READ_FILE | _READ_DIR) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return  # what is not there is not read
     try:
         is_folder = stat.S_ISDIR(os.fstat(place).st_mode)
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", _READ_FILE | (_READ_DIR if is_folder else 0), place))
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", rights if is_folder else _READ_FILE, place))
         libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0)
     finally:
         os.close(place)

@@ -274,7 +274,8 @@ def keep_to_sources(*sources: reading.Source) -> None:
         InvalidRequest: FIELD_FORMAT for a source that is not there.
     """
     files = [path for source in sources for path in (*reading.files(source), *_certificates(source))]
-    sandbox.keep_to(files, network=any(source.needs_network for source in sources))
+    folders = {path for source in sources for path in reading.folders(source)}
+    sandbox.keep_to(files, network=any(source.needs_network for source in sources), folders=folders)
 
 
 def _certificates(source: reading.Source) -> list[Path]:

@@ -347,6 +347,15 @@ async def test_a_consumer_hears_one_sentence_of_any_failure_and_the_next_query_w
     assert "wrong-Secret-7" not in caplog.text
 
 
+@pytest.mark.parametrize("kind", ["parquet", "folder", "csv", "json", "duckdb", "sqlite"])
+@pytest.mark.parametrize("load_bytes", [0, 64 << 20])
+async def test_a_source_on_this_machine_is_read_by_a_confined_worker(worlds, kind, load_bytes):
+    world, limits = worlds(kind), RunLimits(load_bytes=load_bytes)
+    async with EnginePool(EngineLimits(spare_workers=0)) as pool:
+        session = await pool.session(spec_of(world.source, limits=limits))
+        assert (await session.read("SELECT id FROM sales")).rows == 30
+
+
 async def test_without_its_credentials_a_source_is_not_opened():
     source = Source("postgres", "postgresql://reader@db.example/shop", {"sales": "sales"}, "shop")
     async with EnginePool(EngineLimits(spare_workers=0)) as pool:

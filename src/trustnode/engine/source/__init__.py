@@ -8,7 +8,7 @@ a session opens it (``engine.session``).
 Engine, Arrow and drivers are imported where they are used: the node imports this package for its values.
 """
 
-from trustnode.engine.source.files import data_version, engine_files, files
+from trustnode.engine.source.files import data_version, engine_files, files, folders
 from trustnode.engine.source.model import SUFFIXES, Kind, Secrets, Source, SourceFailed, Table, source_of
 from trustnode.engine.source.reading import (
     DATABASE,
@@ -42,6 +42,7 @@ __all__ = [
     "engine_files",
     "files",
     "folded",
+    "folders",
     "open_foreign",
     "open_source",
     "quoted_name",

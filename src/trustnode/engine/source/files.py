@@ -35,6 +35,12 @@ def files(source: Source) -> tuple[Path, ...]:
     return tuple(path for _, paths in members(source) for path in paths)
 
 
+def folders(source: Source) -> frozenset[Path]:
+    """The directories in which files of the source are looked for."""
+    is_listed = source.kind not in DATABASES and not source.needs_network and _is_directory(Path(source.location))
+    return frozenset(path.parent for path in files(source)) if is_listed else frozenset()
+
+
 def engine_files(source: Source) -> tuple[Path, ...]:
     """The files that the engine itself opens; of an SQLite database it sees the rows that it is given and no more."""
     return () if source.kind == "sqlite" else files(source)
