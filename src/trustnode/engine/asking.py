@@ -64,13 +64,14 @@ class Session:
         Raises:
             TrustnodeError: QUERY_INVALID, FIELD_TOO_LONG, FIELD_NOT_AGREED, DENIED, QUERY_TOO_COSTLY, DEADLINE, BUSY.
         """
-        if (kept := self._kept_plan(sql, parameters)) is not None:
+        key = self._text_key("plan", sql, parameters)
+        if (kept := self._pool.kept.get(key, Plan)) is not None:
             return kept
         async with self._pool.worker(self._spec) as worker:
             answer = await worker.exchange(wire.PlanQuery(sql, tuple(parameters)), self._spec.limits.plan_seconds)
         if not isinstance(answer, wire.Planned):
             refuse(answer)
-        self._keep_plan(answer.plan)
+        self._keep_plan(key, answer.plan)
         return answer.plan
 
     async def answer_schema(self, sql: str, parameters: Sequence[Parameter] = ()) -> bytes:
@@ -121,7 +122,8 @@ class Session:
             TrustnodeError: As ``plan``; QUERY_TOO_COSTLY with ``limit_bytes`` when the answer is larger than
                 ``max_bytes``; QUOTA_TOTAL when it has more rows than ``max_rows``.
         """
-        plan = query if isinstance(query, Plan) else self._kept_plan(query, parameters)
+        key = () if isinstance(query, Plan) else self._text_key("plan", query, parameters)
+        plan = query if isinstance(query, Plan) else self._pool.kept.get(key, Plan)
         kept = self._kept_answer(plan, max_rows) if plan is not None else None
         if kept is not None and kept.size <= max_bytes:
             return kept
@@ -135,7 +137,7 @@ class Session:
             refuse(answer)
         frames = tuple(Frame(data, FrameNote.from_bytes(note)) for note, data in answer.frames)
         if plan is None:
-            self._keep_plan(answer.plan)
+            self._keep_plan(key, answer.plan)
         if await self._is_current():
             self._keep_answer(answer.plan, frames)
         return SmallAnswer(answer.plan, frames)
@@ -174,12 +176,10 @@ class Session:
         """``repr`` keeps 1, 1.0 and True apart; a text may mean another query tomorrow."""
         return what, self.digest, sql, repr(tuple(parameters)), datetime.now(UTC).date()
 
-    def _kept_plan(self, sql: str, parameters: Sequence[Parameter]) -> Plan | None:
-        return self._pool.kept.get(self._text_key("plan", sql, parameters), Plan)
-
-    def _keep_plan(self, plan: Plan) -> None:
+    def _keep_plan(self, key: tuple[object, ...], plan: Plan) -> None:
+        """Under the day on which it was asked for: made at midnight, it may be of the day before."""
         size = 3 * len(plan.query) + len(plan.sql) + 3 * len(repr(plan.parameters)) + 100 * len(plan.columns_used)
-        self._keep(self._text_key("plan", plan.query, plan.parameters), value=plan, size=size)
+        self._keep(key, value=plan, size=size)
 
     def _kept_answer(self, plan: Plan, max_rows: int | None) -> SmallAnswer | None:
         """The answer of the text that runs; one with more rows than may be handed over goes through the engine."""

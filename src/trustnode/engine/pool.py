@@ -346,6 +346,7 @@ class EnginePool:
 
     def _next_turn(self, key: Key | None) -> _Turn | None:
         """Who is next: somebody who needs exactly this worker, unless the first has waited too long."""
+        self._turns = [turn for turn in self._turns if not turn.granted.done()]  # who gave up may not know it yet
         if not self._turns:
             return None
         first = self._turns[0]
@@ -358,8 +359,10 @@ class EnginePool:
         """Let those who wait open a worker where there is room now."""
         while not self._closed and self._turns and self._take_place():
             turn = self._next_turn(None)
-            if turn is not None:
-                turn.granted.set_result(None)
+            if turn is None:
+                self._starting -= 1
+                return
+            turn.granted.set_result(None)
 
     async def _open(self, spec: Spec, key: Key) -> WorkerProcess:
         opening = await asyncio.to_thread(probing.opening, spec, self._credentials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pyarrow as pa
@@ -14,6 +15,7 @@ from node.engine.world import ORDERS, PLAIN
 
 from trustnode.core.policy.governed import Comparison, Governed
 from trustnode.core.tracing import MarkSecret
+from trustnode.engine import asking
 from trustnode.engine.kept import LARGEST_PART, OVERHEAD_BYTES, Kept, digest_of
 from trustnode.engine.message import RunLimits, SessionSpec
 from trustnode.engine.pool import EngineLimits, EnginePool
@@ -199,3 +201,22 @@ def test_where_nothing_may_be_kept_nothing_is():
     kept = Kept(0)
     kept.put("a", "v", owners=["a"], size=0)
     assert kept.get("a", str) is None
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_plan_made_at_midnight_is_not_kept_for_the_day_that_begins(pool, spec, monkeypatch):
+    today = datetime.now(UTC)
+    days = [today]
+
+    class Clock:
+        @staticmethod
+        def now(_zone):
+            return days.pop() if days else today + timedelta(days=1)
+
+    sql = "SELECT id FROM orders WHERE bought < current_date"
+    session = await pool.session(spec())
+    monkeypatch.setattr(asking, "datetime", Clock)
+    await session.plan(sql)
+    seen = exchanges(pool, monkeypatch)
+    await session.plan(sql)
+    assert seen

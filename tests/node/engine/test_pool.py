@@ -297,6 +297,21 @@ async def test_when_all_workers_are_in_use_the_node_is_busy(pool, big_spec):
         await stream.stop()
 
 
+async def test_a_place_is_not_lost_to_a_caller_that_gives_up_at_that_moment(make_spec):
+    """The caller is cancelled, and before it is told so a worker becomes free."""
+    async with EnginePool(EngineLimits(max_workers=1, spare_workers=0, queue_seconds=5)) as small:
+        for name in ("a", "b"):
+            worker = await small.borrow(make_spec(agreement="a"))
+            waiting = asyncio.ensure_future(small.borrow(make_spec(agreement=name)))
+            await asyncio.sleep(0)
+            assert small._turns
+            waiting.cancel()
+            small.release(worker)
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert (small._busy, small._starting, small._turns) == (set(), 0, [])
+
+
 async def test_two_streams_of_one_agreement_have_a_worker_each(pool, big_spec):
     session = await pool.session(big_spec())
     plan = await session.plan("SELECT n FROM big")

@@ -361,3 +361,8 @@ async def test_without_its_credentials_a_source_is_not_opened():
     async with EnginePool(EngineLimits(spare_workers=0)) as pool:
         assert (await refusal(pool.describe(source))).reason == "CONFIG_INVALID"
         assert (await refusal(pool.session(spec_of(source)))).message == MEANING
+
+
+def test_a_column_of_any_name_is_asked_for_by_that_name():
+    row = {"name": 'a{b}"c', "type": "text", "sort": "b", "modifier": -1, "nullable": True, "allowed": True}
+    assert postgres._attribute(row).asked == '"a{b}""c"::pg_catalog.text'

@@ -185,7 +185,7 @@ def _attribute(row: Mapping[str, Any]) -> _Attribute:
         column = Column(name=row["name"], type=word, nullable=row["nullable"])
     except ValueError as failure:
         raise bad("a column of the source has a name that cannot be used") from failure
-    return _Attribute(row["name"], column, shape.format(quoted_name(row["name"]).replace("{", "{{").replace("}", "}}")))
+    return _Attribute(row["name"], column, shape.format(quoted_name(row["name"])))
 
 
 def word_of(name: str, sort: str, modifier: int) -> tuple[str, str] | None:
