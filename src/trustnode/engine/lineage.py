@@ -7,9 +7,9 @@ aggregates. Leaves to others: the rules themselves (``core.policy.uses``), produ
 
 Three kinds of value. A value made of a *filter* column carries its rule wherever it goes, through CASE, functions,
 aggregates and scalar sub-selects, and may stand in conditions alone. Beside it stand constants and columns of the same
-row: compared with the rows of a list it would say its value, by the row of the list that is left. A *join* key may be
-handed on as it is, and stands in ``one.key = other.key`` of two governed tables alone: beside a value that the consumer
-typed it would be a look-up.
+row: compared with the rows of a list it would say its value, by the row of the list that is left, and with other rows
+of its table its rank. A *join* key may be handed on as it is, and stands in ``one.key = other.key`` of two governed
+tables alone: beside a value that the consumer typed it would be a look-up.
 An *aggregate* column stands as the bare argument of COUNT, SUM, AVG or STDDEV at a level that reads its table and
 nothing else: a join would let the consumer weigh one row against the others.
 """
@@ -236,17 +236,21 @@ class _Check:
     def _expression(self, part: exp.Expr, scope: Scope, named: Sequence[tuple[str, _Value]]) -> _Value:
         """The filter columns an expression is made of; a key or an aggregate column in it is refused."""
         filters: set[Ruled] = set()
-        rows: set[_Row | None] = set()
+        of_filters: set[frozenset[_Row | None]] = set()
         others: set[_Row | None] = set()
         for node in _own_nodes(part):
             for value in self._values_at(node, scope, named):
                 if value.key is not None:
                     raise _refusal(value.key)
                 filters |= value.filters
-                (rows if value.filters else others).update(value.rows)
-        if filters and not others <= rows:
+                if not value.filters:
+                    others |= value.rows
+                elif value.rows:
+                    of_filters.add(value.rows)
+        rows = next(iter(of_filters), frozenset())
+        if filters and (len(of_filters) > 1 or not others <= rows):
             raise _refusal(min(filters, key=str))
-        return _Value(frozenset(filters), rows=frozenset(rows or others))
+        return _Value(frozenset(filters), rows=rows if filters else frozenset(others))
 
     def _values_at(self, node: exp.Expr, scope: Scope, named: Sequence[tuple[str, _Value]]) -> list[_Value]:
         if isinstance(node, exp.Query):
