@@ -15,6 +15,7 @@ import pytest_asyncio
 from federation.world import DATA, FAR, HOME, NATION, World, two_venues
 
 from trustnode.core.carried import CHAINS, LOCAL, chain_of
+from trustnode.core.duty import DutyProof, DutyState
 from trustnode.core.evidence.entry import parse_statement
 from trustnode.core.lifecycle import State
 from trustnode.core.replay import Place, Replay, replay
@@ -45,7 +46,13 @@ async def deal_of_everything(world: Any) -> None:
     acme, far = world.clients["acme"], world.clients["far"]
     agreement = await world.agree(acme, f"{DATA}/small", "few")
     assert (await agreement.sql("select id from t limit 3").to_arrow()).num_rows == 3
-    await world.agree(acme, f"{DATA}/small", "rows")
+    reported = await world.agree(acme, f"{DATA}/small", "rows")
+    fields = acme.profile.fields(HOME, DATA)
+    shown = DutyProof(
+        agreement=reported.id, agreement_sha256=reported.document.digest, duty="inform:USE", until=fields["time"], **fields
+    )  # fmt: skip
+    await acme.connection.submit(acme.profile.sign(shown), [acme.profile.key_document])
+    await world.in_state(DATA, DutyState, f"{reported.id}/inform:USE", "FULFILLED")
     with pytest.raises(TrustnodeError):
         await far.negotiate(f"{DATA}/small", offer="open", purpose="marketing")
 

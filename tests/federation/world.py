@@ -80,7 +80,7 @@ OFFERS = {
     "minute": ("automatic", 'limits = ["2 reads per minute"]'),
     "one": ("automatic", 'limits = ["1 read at once"]'),
     "much": ("automatic", 'limits = ["1000000 rows in all"]'),
-    "rows": ("automatic", 'limits = ["1500 rows in all"]'),
+    "rows": ("automatic", 'limits = ["1500 rows in all"]\nduties = ["report use monthly"]'),
 }
 
 

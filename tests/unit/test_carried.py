@@ -75,6 +75,7 @@ SHOWN = {
     "access": "state causes document agreement product consumer consumer_node provider_node purpose grade plan_commitment "
     "stream_salt frames rows bytes stream_commitment receipt carrier_ack participant_ack cause cost_fen resumes "
     "started_at ended_at",
+    "duty": "state causes document agreement duty covered",
 }
 """What a bundle shows to the other party and to strangers, column by column. Each was looked at: it stands in a document
 that both parties have, or was sent to the other one. A new column belongs here only after the same question."""

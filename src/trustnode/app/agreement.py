@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from trustnode.app import duties
 from trustnode.app.submission import Answer, Submission, Unit, handles
 from trustnode.app.transition import fire, pseudonym
 from trustnode.app.venue import Sender
@@ -49,6 +50,7 @@ def activate(tx: Tx, agreement: AgreementState, value: Agreement) -> AgreementSt
     issued = fire(tx, GRANT, grant, "issue", "K", grant_facts)
     fire(tx, GRANT, issued, "activate", "K", grant_facts)
     tx.at(agreement.end, "grant", agreement.id, "term_over")
+    duties.watch(tx, agreement.id)
     return performing
 
 

@@ -17,6 +17,7 @@ from trustnode.app import catalog, quorums, reading
 from trustnode.app.access import Asker, Part, Prepared, open_session, policy_request, prepared_product
 from trustnode.app.agreement import parties_only
 from trustnode.app.budget import Ledger, ledger_of
+from trustnode.app.duties import NOTHING_SAID, Standing, standing
 from trustnode.app.quota import Reservation, reservations, used_up
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import Query
@@ -146,7 +147,9 @@ async def _planned(
     ready = venue.policies.load(subject.policy)
     prepared = await venue.store.read(lambda view: prepared_product(view, subject.product))
     operation = "aggregate" if ready.aggregate_only else "read"
-    decision = ready.decide(policy_request(venue, purpose, operation, subject.agreement, asker))
+    duties = await duties_of(venue, subject)
+    request = policy_request(venue, purpose, operation, subject.agreement, asker, duties=duties)
+    decision = ready.decide(request)
     if decision.outcome != "ALLOW":
         raise decision.refusal()
     agreement = subject.agreement.contract_id if subject.agreement else f"explain/{subject.product}/{ready.digest}"
@@ -166,6 +169,14 @@ async def _planned(
         rows_estimate=rows,
         price_fen=None if rows is None and subject.price.unit == "ROW" else subject.price.cost_fen(rows=rows or 0),
     )
+
+
+async def duties_of(venue: Venue, subject: Subject) -> Standing:
+    """How the duties of the subject's agreement stand; before there is one, nothing is done."""
+    agreement, ready = subject.agreement, venue.policies.load(subject.policy)
+    if agreement is None:
+        return NOTHING_SAID
+    return await venue.store.read(lambda view: standing(view, agreement.contract_id, ready))
 
 
 def attributes(venue: Venue, asker: Asker) -> dict[str, str]:

@@ -93,7 +93,8 @@ async def _planned(
     operation = "aggregate" if any(policy.aggregate_only for policy in policies) else "read"
     now = venue.clock.now()
     for policy, subject in zip(policies, subjects, strict=True):
-        decision = policy.decide(policy_request(venue, purpose, operation, subject.agreement, asker, now))
+        duties = await explain.duties_of(venue, subject)
+        decision = policy.decide(policy_request(venue, purpose, operation, subject.agreement, asker, now, duties))
         if decision.outcome != "ALLOW":
             raise decision.refusal()
     if not query.sql.strip():

@@ -20,6 +20,7 @@ from trustnode.core.access import AccessState
 from trustnode.core.catalog import CatalogEntry, ListingState, ProductState
 from trustnode.core.contract import Agreement, AgreementState, GrantState, NegotiationState
 from trustnode.core.document import Document, decode
+from trustnode.core.duty import DutyState
 from trustnode.core.lifecycle import State
 from trustnode.core.participant import ParticipantState
 from trustnode.core.peering import PeeringState
@@ -86,6 +87,9 @@ def _seen(view: View, state: State, sender: Sender, domain: str) -> bool:
     """As ``may_see``; the provider of an agreement sees its accesses too."""
     if may_see(state, sender, domain):
         return True
+    if isinstance(state, DutyState):
+        agreement = view.get(AgreementState, state.agreement)
+        return agreement is not None and may_see(agreement, sender, domain)
     if isinstance(state, AccessState) and sender.kind == "CLIENT":
         agreement = view.get(AgreementState, state.agreement)
         return agreement is not None and agreement.provider == sender.participant
@@ -105,7 +109,7 @@ def reachable(view: View, sender: Sender, kind: str, wanted: Mapping[str, Any]) 
     if sender.kind == "PEER":
         columns = ("consumer_node", "provider_node") if kind in ("negotiation", "agreement", "access") else ()
         return [where for column in columns for where in _narrowed(wanted, column, (sender.domain,))]
-    if kind == "access":
+    if kind in ("access", "duty"):
         own = [a.id for where in reachable(view, sender, "agreement", {}) for a in view.find(
             AgreementState, limit=ALL, **where)]  # fmt: skip
         return _narrowed(wanted, "agreement", tuple(own))

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from trustnode.app import salvage
+from trustnode.app import duties, salvage
 from trustnode.app.history import LOG_NUMBER
 from trustnode.app.salvage import Copy, Found, Survey
 from trustnode.app.transition import pseudonym, suspend_agreements
@@ -239,6 +239,7 @@ def _unit(venue: Venue, found: Found, plan: _Plan, order: Order) -> Callable[[Tx
 def _set_timers(tx: Tx, state: State) -> None:
     if isinstance(state, AgreementState) and state.state not in AGREEMENT.terminal:
         tx.at(state.end, "agreement", state.id, "end_term")
+        tx.at(tx.now, "agreement", state.id, duties.TIMER)
         if state.state == "SIGNED":
             tx.at(state.start, "agreement", state.id, "activate")
     elif isinstance(state, GrantState) and state.state not in GRANT.terminal:

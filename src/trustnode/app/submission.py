@@ -253,6 +253,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "negotiation-message": "CONTRACT",
     "agreement": "CONTRACT",
     "act": "CONTRACT",
+    "duty-proof": "CONTRACT",
     "receipt-ack": "ACCESS",
 }
 """What a peering must open before a peer may hand over a document of this type; others need the peering alone."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from trustnode.app import agreement, catalog, sealing
+from trustnode.app import agreement, catalog, duties, sealing
 from trustnode.app.transition import continue_effects, fire
 from trustnode.app.venue import Venue, log
 from trustnode.core.catalog import PRODUCT, ProductFacts, ProductState
@@ -83,6 +83,7 @@ TIMERS: Final[Mapping[tuple[str, str], Fired]] = {
     ("agreement", "end_term"): _end_term,
     ("agreement", "activate"): _begin,
     ("agreement", sealing.TIMER): sealing.look,
+    ("agreement", duties.TIMER): duties.fired,
     ("grant", "term_over"): _expire_grant,
     ("product", "notice_over"): _notice_over,
     ("product", "effects"): _more_effects,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trustnode.cli import acts, asking, exit_status, output, publishing, session, terms_view
+from trustnode.cli import acts, asking, duties, exit_status, output, publishing, session, terms_view
 from trustnode.cli.lazy import Command, Group
 from trustnode.cli.times import end_of_day, seconds_between
 from trustnode.cli.values import Waiting
@@ -258,7 +258,11 @@ def withdraw(ctx: click.Context, id: str, reason: str) -> None:
 
 @click.group(cls=Group)
 def agreement() -> None:
-    """Agreements: list, show, end, suspend, resume, delegate."""
+    """Agreements: list, show, duties, fulfil, end, suspend, resume, delegate."""
+
+
+agreement.add_command(duties.duties)
+agreement.add_command(duties.fulfil)
 
 
 @agreement.command("list")

@@ -47,7 +47,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "explain": Entry("data:explain", "What a query would deliver, and why; reads nothing."),
     "negotiate": Entry("market:negotiate", "Ask for an agreement on an offer."),
     "negotiation": Entry("market:negotiation", "Negotiations: list, show, withdraw."),
-    "agreement": Entry("market:agreement", "Agreements: list, show, end, suspend, delegate."),
+    "agreement": Entry("market:agreement", "Agreements: list, show, duties, end, suspend, delegate."),
     "read": Entry("data:read", "Read under an agreement."),
     "access": Entry("data:access", "Running and past accesses; stop one."),
     "receipts": Entry("data:receipts", "What was delivered under an agreement."),

@@ -41,6 +41,7 @@ CHAINS: Final[Mapping[str, Chain]] = {
     "agreement": Chain("agreement"),
     "grant": Chain("agreement"),
     "access": Chain("agreement", "agreement"),
+    "duty": Chain("agreement", "agreement"),
 }
 """Kind of state -> whose chain carries its changes; one that is not here changes without an entry (``LOCAL``)."""
 

@@ -8,6 +8,7 @@ from trustnode.core.access import AccessRequest, Receipt, ReceiptAck
 from trustnode.core.catalog import Binding, CatalogRecord, Listing, Registration
 from trustnode.core.contract import Act, Agreement, Delegation, NegotiationMessage, Offer
 from trustnode.core.document import PAYLOADS, Statement, name_of
+from trustnode.core.duty import DutyProof
 from trustnode.core.evidence.erasure import Erasure
 from trustnode.core.evidence.head import ChainHead
 from trustnode.core.identity import Card
@@ -24,6 +25,7 @@ ALL: Final[tuple[type[Statement], ...]] = (
     CatalogRecord,
     ChainHead,
     Delegation,
+    DutyProof,
     Erasure,
     Invitation,
     Listing,

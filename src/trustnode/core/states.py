@@ -8,6 +8,7 @@ from typing import Any, Final
 from trustnode.core.access import ACCESS, AccessState
 from trustnode.core.catalog import LISTING, PRODUCT, CatalogEntry, ListingState, ProductState
 from trustnode.core.contract import AGREEMENT, GRANT, NEGOTIATION, AgreementState, GrantState, NegotiationState
+from trustnode.core.duty import DUTY, DutyState
 from trustnode.core.lifecycle import Machine, State
 from trustnode.core.participant import PARTICIPANT, ParticipantState
 from trustnode.core.peering import PEERING, PeeringState
@@ -22,6 +23,7 @@ STATES: Final[Mapping[str, type[State]]] = {
     "agreement": AgreementState,
     "grant": GrantState,
     "access": AccessState,
+    "duty": DutyState,
 }
 """Closed; ``catalog`` has no machine: it mirrors what venues say."""
 
@@ -34,5 +36,6 @@ MACHINES: Final[Mapping[str, Machine[Any]]] = {
     "agreement": AGREEMENT,
     "grant": GRANT,
     "access": ACCESS,
+    "duty": DUTY,
 }
 KINDS: Final[Mapping[type[State], str]] = {state: name for name, state in STATES.items()}

@@ -321,6 +321,14 @@ def _resumes(db: Database) -> None:
     db.executescript("create index access_resumes on access (resumes, agreement);")
 
 
+def _duty(db: Database) -> None:
+    """What was said of each duty of an agreement."""
+    db.executescript(
+        f"create table duty ({_STATE_COLUMNS} agreement text not null, duty text not null, covered text not null) "
+        "strict; create index duty_agreement on duty (agreement, id);"
+    )
+
+
 STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0001_log", _log),
     ("0002_messages", _messages),
@@ -332,6 +340,7 @@ STEPS: Final[tuple[tuple[str, Callable[[Database], None]], ...]] = (
     ("0008_acts", _acts),
     ("0009_noised", _noised),
     ("0010_resumes", _resumes),
+    ("0011_duty", _duty),
 )
 """In order; a step that was released is never changed, a new one is added behind it."""
 

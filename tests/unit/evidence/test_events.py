@@ -19,7 +19,7 @@ FAMILIES = {
     "access": 4,
     "delivery": 6,
     "use": 4,
-    "proof": 4,
+    "proof": 5,
     "data": 6,
     "custody": 1,
     "consent": 6,

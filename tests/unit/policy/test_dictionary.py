@@ -173,6 +173,8 @@ def events(rule):
     """The same duty for every other event that it may be about."""
     if rule["action"] == "inform":
         yield from ({**rule, "constraint": [{**atom("event"), "rightOperand": event}]} for event in words.EVENTS)
+        every_month = {**atom("timeInterval"), "rightOperand": "P1M"}
+        yield {**rule, "constraint": [atom("event"), every_month]}
 
 
 def _duty(rule):

@@ -18,6 +18,7 @@ import msgspec
 from trustnode.app.access.opening import Part, Prepared, open_session, prepared_product
 from trustnode.app.access.resuming import Resumed, resumed
 from trustnode.app.budget import Ledger, ledger_of
+from trustnode.app.duties import CAUSE, NOTHING_SAID, Standing, standing
 from trustnode.app.submission import check_audience, record_entry
 from trustnode.app.transition import pseudonym
 from trustnode.app.venue import Sender, Venue
@@ -30,6 +31,7 @@ from trustnode.core.access import (
 )
 from trustnode.core.contract import Agreement, AgreementState, Delegation, Grade, GrantState, at_least
 from trustnode.core.document import Document, Keys, Verified, decode, verify
+from trustnode.core.identifier import short_name
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.core.peering import PeeringState, check_scope
 from trustnode.core.policy import compiled, grammar
@@ -46,6 +48,8 @@ class Contract(NamedTuple):
 
     value: Agreement
     policy: compiled.CompiledPolicy
+    duties: Standing = NOTHING_SAID
+    """As they stood when the request was admitted; one that is overdue later suspends the agreement."""
 
 
 class Granted(NamedTuple):
@@ -122,7 +126,7 @@ async def _admit(venue: Venue, sender: Sender, ticket: Ticket) -> Admission:
     value = request.value
     venue.check_in_force(venue.domain, value.home)
     found = await venue.store.read(lambda view: _found(view, venue, sender, value))
-    contracts = [_contract(one.document, venue.policies) for one in found]
+    contracts = [one.contract for one in found]
     key = _key_of(venue, value.consumer, brought)
     _check_grade(venue, [contract.value for contract in contracts], request, ticket, keys)
     query = _opened(value, ticket)
@@ -161,7 +165,7 @@ def decide_all(venue: Venue, value: AccessRequest, contracts: Sequence[Contract]
     """
     now = venue.clock.now()
     for contract in contracts:
-        request = policy_request(venue, value.purpose, value.operation, contract.value, asker, now)
+        request = policy_request(venue, value.purpose, value.operation, contract.value, asker, now, contract.duties)
         decision = contract.policy.decide(request)
         if decision.outcome != "ALLOW":
             raise decision.refusal()
@@ -205,7 +209,9 @@ def _found(view: View, venue: Venue, sender: Sender, value: AccessRequest) -> tu
             prepared = prepared_product(view, state.product)
         except TrustnodeError as refusal:
             prepared = refusal
-        found.append(Found(state, document, prepared))
+        contract = _contract(document, venue.policies)
+        contract = contract._replace(duties=standing(view, state.id, contract.policy))
+        found.append(Found(state, contract, prepared))
     return tuple(found)
 
 
@@ -258,12 +264,23 @@ def check_usable(view: View, state: AgreementState) -> None:
     Raises:
         TrustnodeError: GRANT_INVALID, GRANT_EXPIRED.
     """
-    if state.state != "PERFORMING":
-        causes = ", ".join(cause.partition(":")[2] for cause in state.causes)
-        raise error("GRANT_INVALID", f"the agreement is {state.state}" + (f" ({causes})" if causes else ""))
+    check_performing(state)
     grant = view.get(GrantState, state.id)
     if grant is None or grant.state not in ("ACTIVE", "EXHAUSTED"):
         raise error("GRANT_EXPIRED" if grant and grant.state == "EXPIRED" else "GRANT_INVALID")
+
+
+def check_performing(state: AgreementState) -> None:
+    """Refuse an agreement that does not perform, with what holds it.
+
+    Raises:
+        TrustnodeError: GRANT_INVALID.
+    """
+    if state.state != "PERFORMING":
+        causes = ", ".join(cause.partition(":")[2] for cause in state.causes)
+        message = f"the agreement is {state.state}" + (f" ({causes})" if causes else "")
+        step = {"next_step": f"See what is overdue: trustnode agreement duties {short_name(state.id)}"}
+        raise error("GRANT_INVALID", message, **(step if f"K:{CAUSE}" in state.causes else {}))
 
 
 def _contract(document: Document, policies: Any) -> Contract:
@@ -366,9 +383,15 @@ class Asker(NamedTuple):
 
 
 def policy_request(
-    venue: Venue, purpose: str, operation: str, agreement: Agreement | None, asker: Asker, now: str = ""
+    venue: Venue,
+    purpose: str,
+    operation: str,
+    agreement: Agreement | None,
+    asker: Asker,
+    now: str = "",
+    duties: Standing = NOTHING_SAID,
 ) -> compiled.Request:
-    """The attributes of a decision: from certificate, registry, agreement and clock, never from the request."""
+    """The attributes of a decision: from certificate, registry, agreement, log and clock, never from the request."""
     home = venue.keyring.cards.get(asker.home)
     area = home.value.area if home else ""
     now = now or venue.clock.now()
@@ -382,6 +405,8 @@ def policy_request(
         venue=asker.home,
         areas=grammar.areas(area),
         assurance=asker.assurance,
+        fulfilled=duties.fulfilled,
+        violated=duties.violated,
     )
 
 
@@ -389,7 +414,7 @@ class Found(NamedTuple):
     """An agreement that a request names, as it stands."""
 
     state: AgreementState
-    document: Document
+    contract: Contract
     prepared: Prepared | TrustnodeError
     """Its product; or why there is none, which nobody learns whom the policy refuses."""
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from trustnode.app.access.acknowledging import ACK_PREFIX
-from trustnode.app.access.admission import check_held_at, verified_request
+from trustnode.app.access.admission import check_held_at, check_performing, verified_request
 from trustnode.app.access.serving import STREAM_LIFE_S, Outcome, Sink, SmallRead
 from trustnode.app.agreement import parties_only
 from trustnode.app.streams import Frame, Stream, finish, pump
@@ -116,8 +116,7 @@ async def _checked_here(
     )
     venue.check_in_force(venue.domain, value.provider)
     for state in states:
-        if state.state != "PERFORMING":
-            raise error("GRANT_INVALID", f"the agreement is {state.state}")
+        check_performing(state)
     return request, states
 
 

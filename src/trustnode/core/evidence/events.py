@@ -54,7 +54,7 @@ _ROWS: Final[tuple[tuple[str, tuple[ObjectKind, ...], str], ...]] = (
     ("access", ("agreement", "node"), "deny"),
     ("delivery", ("agreement",), "prepare transfer pause relay complete abort"),
     ("use", ("agreement",), "start step derive notify"),
-    ("proof", ("agreement",), "fulfil destroy anonymise verify"),
+    ("proof", ("agreement",), "fulfil overdue destroy anonymise verify"),
     ("data", ("agreement",), "hold retention_due extend erase_order overdue restrict"),
     ("custody", ("participant",), "act"),
     ("consent", ("participant",), "ask grant refuse withdraw expire replace"),

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 MAX_COLUMNS = 64
-RowKind = Literal["participant", "peering", "product", "listing", "negotiation", "agreement", "grant", "access"]
+RowKind = Literal["participant", "peering", "product", "listing", "negotiation", "agreement", "grant", "access", "duty"]
 """Kinds of object that entries move: every key of ``core.states.MACHINES``."""
 _Text = Annotated[str, Meta(max_length=2048)]
 Value = _Text | Annotated[int, Meta(ge=0, le=2**53 - 1)] | Annotated[tuple[_Text, ...], Meta(max_length=64)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from trustnode.core.access import AccessRequest
 from trustnode.core.contract import Agreement, NegotiationMessage, Offer
 from trustnode.core.document import Document, decode, name_of
+from trustnode.core.duty import DutyProof
 from trustnode.core.evidence.entry import Entry, parse_statement
 from trustnode.core.evidence.quorum import parse_policy
 from trustnode.core.identifier import short_name
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from trustnode.core.evidence.bundle import Contents, Line
 
 Documents = Mapping[str, Document]
-S = TypeVar("S", NegotiationMessage, Offer, Agreement, AccessRequest)
+S = TypeVar("S", NegotiationMessage, Offer, Agreement, AccessRequest, DutyProof)
 
 
 class Told(NamedTuple):
@@ -110,6 +111,15 @@ def _denies(entry: Entry, _documents: Documents) -> str:
     return f"{many}refused to {_who(entry)}"
 
 
+def _shows(entry: Entry, documents: Documents) -> str:
+    proof = _first(entry, documents, DutyProof)
+    return f"{_who(entry)} shows {proof.duty} as done, up to {proof.until[:10]}" if proof else ""
+
+
+def _overdue(entry: Entry, _documents: Documents) -> str:
+    return f"overdue: {', '.join(moved.id.partition('/')[2] for moved in entry.moved)}"
+
+
 def _first(entry: Entry, documents: Documents, kind: type[S]) -> S | None:
     for digest in entry.documents:
         document = documents.get(digest)
@@ -136,6 +146,8 @@ _WORDS: Final[Mapping[str, Callable[[Entry, Documents], str]]] = {
     "delivery.complete": _delivers,
     "delivery.abort": _delivers,
     "clearing.meter": _meters,
+    "proof.fulfil": _shows,
+    "proof.overdue": _overdue,
     "lifecycle.refuse": lambda entry, _: f"a step of {_who(entry)} is refused",
 }
 

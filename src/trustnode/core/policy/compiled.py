@@ -71,9 +71,11 @@ class Decision(msgspec.Struct, frozen=True):
 
     def refusal(self) -> TrustnodeError:
         """The error that says this; only for what was not allowed."""
-        return error(self.reason, self.words, path=self.path)
+        step = {"next_step": _CONFIRM} if self.reason == "PRECONDITION_OPEN" else {}
+        return error(self.reason, self.words, path=self.path, **step)
 
 
+_CONFIRM: Final = "Do it; who is paid then confirms it: trustnode agreement fulfil AGREEMENT DUTY"
 ALLOWED: Final = Decision("ALLOW")
 
 
@@ -100,6 +102,8 @@ class CompiledPolicy:
         self._blocking = _blocking(policy)
         self._before = tuple(owed for owed in self.duties if owed.timing == "BEFORE" and owed.path.startswith(own))
         self._after = tuple(owed for owed in self.duties if owed.timing == "AFTER")
+        self.waits_for_duties = bool(self._before) or any(owed.kept == "proven" for owed in self._after)
+        """Whether a decision depends on what was shown as done, or is overdue."""
         self._purpose_words = _purpose_words(policy, self._permission)
 
     @property
@@ -178,7 +182,7 @@ class CompiledPolicy:
                 return Decision("DEFAULT_DENY", "DENIED", f"overdue: {owed.words}", owed.path)
         for owed in self._before:
             if owed.name not in request.fulfilled:
-                return Decision("CONDITIONAL", "PRECONDITION_OPEN", owed.words, owed.path)
+                return Decision("CONDITIONAL", "PRECONDITION_OPEN", f"{owed.name} first: {owed.words}", owed.path)
         return ALLOWED
 
     def expires(self, start: datetime) -> datetime | None:

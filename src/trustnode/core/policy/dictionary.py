@@ -32,9 +32,13 @@ KEEPERS: Final[Mapping[str, Keeper]] = {
     "registry": Keeper("app.access.decision", "certificate and registry, never the request", "依证书与登记核对"),
     "plan": Keeper("engine.plan", "the plan of the query; no other text runs", "查询计划, 不执行其他语句"),
     "counter": Keeper("app.quota", "reserved before the plan, settled after it", "先预留, 后结算"),
-    "payment": Keeper("core.policy.duties", "paid first, or by receipts and statement", "先付款, 或凭回执与对账单"),
-    "erasure": Keeper("core.policy.duties", "proof of erasure", "删除证明"),
-    "report": Keeper("core.policy.duties", "a report on a fixed day", "按期报告"),
+    "payment": Keeper(
+        "app.duties",
+        "confirmed by the provider: paid once, before the first read; for the use, by a day if one is agreed",
+        "由提供方确认收款: 一次性费用先付后读; 按用量的费用依约定期限, 如有",
+    ),
+    "erasure": Keeper("app.duties", "proof of erasure; overdue suspends", "删除证明, 逾期中止"),
+    "report": Keeper("app.duties", "a report in each interval; overdue suspends", "按期报告, 逾期中止"),
     "contract": Keeper("", "stands in the contract only", "仅合约约定"),
     "budget": Keeper("core.policy.plan", "the privacy budget, reserved before the query", "隐私预算, 查询前预留"),
 }
@@ -136,7 +140,7 @@ CONSTRAINTS: Final[Mapping[str, Standing]] = {
         "nothing here computes on encrypted data; in transit all is encrypted", "无密态计算; 传输一律加密"
     ),
     "deliveryMethod": _refused("there is one way of delivery, a stream; nothing to choose", "仅以数据流交付"),
-    "payAmount": Standing("payAmount", "proven", "payment", key="price"),
+    "payAmount": Standing("payAmount", "promised", "payment", key="price"),
     "deliveryConnector": _refused(
         "only the provider's node delivers, and every agreement names it", "仅提供方节点交付, 合约已载明"
     ),

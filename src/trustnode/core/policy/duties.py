@@ -104,7 +104,8 @@ def _check_values(read: ReadDuty) -> None:
             unknown(f"{read.path}.{name}", f"{value!r} is not known here")
     for name in _DURATIONS:
         value = read.one(name)
-        if value and duration.parse(value) is None:
+        length = duration.parse(value) if value else None
+        if value and (length is None or (name == "timeInterval" and not length.at_least_s)):
             raise error("FIELD_FORMAT", f"{read.path}.{name}: {value!r} is no duration", field=read.path)
     if "payAmount" in read.parameters:
         pay = read.parameters["payAmount"]
@@ -141,9 +142,10 @@ _KEPT: Final[Mapping[str, Kept]] = {
     "inform:LEAK": "promised",
     "obligation:compensate": "proven",
     "compensate:BEFORE": "enforced",
-    "compensate:AFTER": "proven",
+    "compensate:AFTER": "promised",
 }
-"""Class of every duty a policy can hold; a test holds it against ``words.FORMS``."""
+"""Class of every duty a policy can hold; a test holds it against ``words.FORMS``. What is paid for the use is proven
+where an obligation beside it says by when."""
 
 
 def owed(read: ReadDuty, place: Place) -> Owed:
@@ -152,6 +154,8 @@ def owed(read: ReadDuty, place: Place) -> Owed:
     name = f"{action}:{event}" if event else f"obligation:{action}" if place == "obligation" else action
     keys = (name, action, f"{action}:{read.duty.timing}")
     kept = next(_KEPT[key] for key in keys if key in _KEPT)
+    if name == "inform:USE" and not read.one("timeInterval"):
+        kept = "promised"  # on no day is it overdue
     within = next((read.one(key) for key in _DURATIONS if read.one(key)), "")
     details = "; ".join(phrase(constraint) for constraint in read.duty.constraint)
     text = f"{action.removeprefix('tn:')} {details}".strip()

@@ -76,7 +76,7 @@ def lines(terms: Terms, price: str, level_word: str = "") -> tuple[Line, ...]:
         price: As in the offer.
         level_word: Level of the data, to show what it adds; empty: not shown.
     """
-    return (*_terms_lines(terms), _price_line(price), *(_added(level_word) if level_word else ()))
+    return (*_terms_lines(terms), _price_line(price, terms), *(_added(level_word) if level_word else ()))
 
 
 def policy_lines(policy: Policy, level_word: str = "") -> tuple[Line, ...]:
@@ -206,7 +206,7 @@ def _later_line(terms: Terms, key: str) -> Line:
 
 _DUTY_HOW: Final[Mapping[str, tuple[str, str]]] = {
     "attribute": ("stands in the contract only", "仅合约约定"),
-    "pay": ("by statement; overdue stops the contract", "凭对账单, 逾期中止合约"),
+    "pay": ("the provider confirms it; overdue stops the contract", "由提供方确认收款, 逾期中止合约"),
     "report": ("report due; overdue stops the contract", "须按期报告, 逾期中止合约"),
     "leak": ("nobody sees a leak that is not reported", "未报告的泄露无从得知"),
 }
@@ -217,13 +217,22 @@ def _duty_line(text: str) -> Line:
     return Line("duties", text, chinese.duty(text), grammar.DUTY_KEPT[owed.kind], *_DUTY_HOW[owed.kind])
 
 
-def _price_line(price: str) -> Line:
+def _price_line(price: str, terms: Terms) -> Line:
     cost = grammar.parse_price(price)
     if not cost.amount:
         return Line("price", price, chinese.price(price), "enforced", "nothing is charged", "不收费")
     if cost.per == "once":
-        return Line("price", price, chinese.price(price), "enforced", "paid before the first read", "先付款后使用")
-    return Line("price", price, chinese.price(price), "proven", "by receipts and statement", "凭回执与对账单")
+        how = ("no read before the provider confirms payment", "提供方确认收款后方可读取")
+        return Line("price", price, chinese.price(price), "enforced", *how)
+    kept: Kept = "proven" if any(grammar.parse_duty(text).kind == "pay" for text in terms.duties) else "promised"
+    return Line("price", price, chinese.price(price), kept, *_PRICE[kept])
+
+
+_PRICE: Final[Mapping[Kept, tuple[str, str]]] = {
+    "proven": ("receipts count it; overdue stops the contract", "凭回执计费, 逾期中止合约"),
+    "promised": ("receipts count it; no day to pay is agreed", "凭回执计费, 未约定付款期限"),
+}
+"""What is paid for the use, with a duty to pay within some time and without one."""
 
 
 def _added(level_word: str) -> Iterator[Line]:

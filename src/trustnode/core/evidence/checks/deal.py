@@ -21,6 +21,7 @@ from trustnode.core.contract import (
     check_mandate,
 )
 from trustnode.core.document import PAYLOADS, SKEW_S, Document, Verified, decode
+from trustnode.core.duty import DutyProof, watched
 from trustnode.core.evidence.checks.case import Case
 from trustnode.core.participant import ParticipantKey, domain_of
 from trustnode.core.policy import odrl
@@ -138,6 +139,8 @@ def _check_named(case: Case) -> None:
                     case.find("INCOMPLETE", message)
     for _, document in case.of_type(NegotiationMessage, Act):
         _check_concerns(case, document)
+    for _, document in case.of_type(DutyProof):
+        _check_proof(case, document)
 
 
 def _check_concerns(case: Case, document: Document) -> None:
@@ -145,6 +148,17 @@ def _check_concerns(case: Case, document: Document) -> None:
     about = value.negotiation if isinstance(value, NegotiationMessage) else ""
     if about and about != case.value.negotiation:
         case.find("INVALID", f"message {document.digest[:12]} is of another negotiation")
+
+
+def _check_proof(case: Case, document: Document) -> None:
+    """A proof is of a duty of this agreement, by the party whose word counts."""
+    value, agreed = decode(document, DutyProof), case.value
+    parties = {"consumer": agreed.consumer.participant, "provider": agreed.provider.participant}
+    provers = {one.name: parties[one.prover] for one in watched(agreed)}
+    if (value.agreement, value.agreement_sha256) != (agreed.contract_id, case.contents.agreement):
+        case.find("INVALID", f"proof {document.digest[:12]} is of another agreement")
+    elif provers.get(value.duty) != value.iss:
+        case.find("INVALID", f"proof {document.digest[:12]}: {value.iss} is not who shows that {value.duty} is done")
 
 
 # --- 7 --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,166 @@
+"""Duties of an agreement: ``agreement duties``, ``agreement fulfil``.
+
+Decides: the lines that say what is owed, by whom, until when, and what a proof covers if nobody says so. Leaves to
+others: when something is due (``core.duty``), whether a proof counts (the node).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from trustnode.cli import acts, output, session, source
+from trustnode.cli.lazy import Command
+from trustnode.cli.times import end_of_day
+from trustnode.errors import error
+
+if TYPE_CHECKING:
+    from trustnode.cli.values import Found, Item
+    from trustnode.core.contract import Agreement
+    from trustnode.core.duty import Watched
+
+_STATES_ZH: Final = {"OPEN": "待履行", "FULFILLED": "已履行", "VIOLATED": "逾期"}
+_PARTIES_ZH: Final = {"consumer": "使用方", "provider": "提供方"}
+
+
+class Standing(NamedTuple):
+    """One duty as it stands."""
+
+    duty: Watched
+    state: str
+    """OPEN, FULFILLED or VIOLATED."""
+    due_at: str
+    """Canonical; empty: at no time, or nothing is owed now."""
+    covered: str
+    """Up to when proofs cover it; empty: there is none."""
+
+    def data(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "duty": self.duty.name,
+            "words": self.duty.words,
+            "shown_by": self.duty.prover,
+            "state": self.state,
+            "due_at": self.due_at,
+            "covered_until": self.covered,
+        }
+
+
+def _found(connection: Any, name: str) -> tuple[Found, Agreement]:
+    found = connection.agreement(name)
+    value = found.object.agreement()
+    if value is None:
+        raise error("NOT_FOUND", f"the node does not show the agreement {name}")
+    return found, value
+
+
+def standing(connection: Any, item: Item, value: Agreement) -> list[Standing]:
+    """Every duty of an agreement that somebody has to show as done."""
+    from trustnode.core.duty import watched
+
+    owed = watched(value)
+    rows = {one.id.partition("/")[2]: one for one in acts.everything(connection, "duty", agreement=item.id)}
+    counted = any(one.rule in ("delivery", "cost") for one in owed)
+    deliveries = connection.all_receipts(item.id) if counted else []
+    ended = item.changed_at if item.state == "TERMINATING" else value.end
+    return [_standing(connection, value, one, rows.get(one.name), deliveries, ended) for one in owed]
+
+
+def _standing(
+    connection: Any, value: Agreement, one: Watched, row: Item | None, deliveries: Any, ended: str
+) -> Standing:  # fmt: skip
+    from trustnode.core.duty import DutyProof, due_at
+
+    proof = connection.decode(row.document, DutyProof) if row and row.document else None
+    covered = proof.until if proof else ""
+    due = due_at(value, one, covered, _first_open(one, deliveries, covered), ended)
+    if row is not None and row.state == "VIOLATED":
+        return Standing(one, "VIOLATED", due, covered)
+    return Standing(one, "FULFILLED" if covered and not due else "OPEN", due, covered)
+
+
+def _first_open(one: Watched, deliveries: Any, covered: str) -> str:
+    costs = one.rule == "cost"
+    ends = [d.ended for d in deliveries if d.ended > covered and (d.cost_fen if costs else d.rows)]
+    return min(ends, default="") if one.rule in ("delivery", "cost") else ""
+
+
+@click.command(cls=Command)
+@click.argument("name")
+def duties(name: str) -> None:
+    """Show what is owed under an agreement, by whom, until when, and whether it is done."""
+    with session.connect() as connection:
+        found, value = _found(connection, name)
+        known = standing(connection, found.object, value)
+    rows = [_row(one) for one in known]
+    heads = ("DUTY", "STATE", "DUE", "SHOWN BY", "WHAT")
+    lines = output.table(heads, rows, flexible=4) if rows else []
+    output.show_list([one.data() for one in known], lines, "")
+    if not rows:
+        output.note("nothing has to be shown as done under this agreement")
+
+
+def _row(one: Standing) -> tuple[str, ...]:
+    chinese = output.lang() == "zh"
+    state = _STATES_ZH[one.state] if chinese else one.state
+    by = _PARTIES_ZH[one.duty.prover] if chinese else one.duty.prover
+    due = output.local_time(one.due_at) if one.due_at else _no_date(one, chinese=chinese)
+    return one.duty.name, state, due, by, one.duty.words
+
+
+def _no_date(one: Standing, *, chinese: bool) -> str:
+    if one.state == "FULFILLED":
+        return ""
+    if one.duty.within is None:
+        return "首次读取前" if chinese else "before reading"
+    return "暂无应履行事项" if chinese else "nothing yet"
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.argument("duty")
+@click.option("--until", "day", default="", metavar="DATE", help="Last day covered; default: the period that is owed.")
+@click.option("--text", default="", help="What you state, in words; the other side sees it.")
+@click.option(
+    "--statement", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=None,
+    help="A file that says more: its SHA-256 is signed, the file stays here.",
+)  # fmt: skip
+def fulfil(name: str, duty: str, day: str, text: str, statement: Path | None) -> None:
+    """Show that a duty is done: a use report, an erasure; as provider, that you were paid.
+
+    The names of duties: trustnode agreement duties NAME.
+    """
+    from trustnode.core.duty import DutyProof, usual_until
+
+    attached = hashlib.sha256(statement.read_bytes()).hexdigest() if statement else None
+    with session.connect() as connection:
+        found, value = _found(connection, name)
+        one = _named(standing(connection, found.object, value), duty)
+        connection.acting()
+        now = source.now()
+        until = min(end_of_day(day, "until"), now) if day else usual_until(value, one.duty, one.covered, now)
+        party = getattr(value, one.duty.prover).participant
+        proof = DutyProof(
+            suite="tn1", id=source.new_id(), iss=party if connection.is_operator else connection.participant,
+            aud=tuple(sorted({value.consumer_node, value.provider_node})), time=now, agreement=found.object.id,
+            agreement_sha256=found.object.digest, duty=one.duty.name, until=until, statement=text, attached=attached,
+        )  # fmt: skip
+        done = connection.submit(proof, signer=party.rpartition("/")[2] if connection.is_operator else "").object
+    covered = output.local_time(proof.until)
+    word = "shown" if done.state == "FULFILLED" else "shown, but more is overdue"
+    output.show(
+        {**done.data(), "agreement": found.object.id, "duty": proof.duty, "covered_until": proof.until},
+        f"{word}  {proof.duty} of {acts.name_of(found.object)}, up to {covered}",
+    )
+
+
+def _named(known: list[Standing], duty: str) -> Standing:
+    """The duty of a name, which may leave out that it stands alone in the policy: ``delete``, ``obligation:delete``."""
+    one = next((one for name in (duty, f"obligation:{duty}") for one in known if one.duty.name == name), None)
+    if one is None:
+        names = ", ".join(one.duty.name for one in known) or "none"
+        raise error("NOT_FOUND", f"no duty {duty} can be shown as done here; there is: {names}", field="duty")
+    return one
