@@ -215,7 +215,7 @@ async def test_going_on_with_a_read_that_came_to_its_end_is_a_read(pair: World) 
     assert await counted(pair, agreement) == 2
 
 
-async def test_the_rest_of_a_read_is_free_once(pair: World) -> None:
+async def test_the_rest_of_a_read_is_free_once(pair: World, tmp_path: Path) -> None:
     """Two at once, and one after the other: whoever is handed the same rows again reads them again."""
     agreement = await agreed(pair, offer="few")
     reader, _ = await broken(pair, agreement)
@@ -232,6 +232,10 @@ async def test_the_rest_of_a_read_is_free_once(pair: World) -> None:
     assert await counted(pair, agreement) == 2
     await go_on()
     assert await counted(pair, agreement) == 3
+    path = await agreement.bundle(tmp_path / "rest.bundle")
+    anchors = {domain: fingerprint(pair.card(domain)) for domain in (DATA, HOME)}
+    report = await asyncio.to_thread(verify_bundle, path.read_bytes(), anchors)
+    assert [finding for finding in report.findings if finding.verdict == "INVALID"] == []
 
 
 async def test_p3b_nothing_goes_on_once_the_right_is_gone(pair: World) -> None:
@@ -270,3 +274,14 @@ async def test_x8_a_carrier_that_acknowledges_nothing_gets_two_windows_and_no_mo
     state = await pair.in_state(DATA, AccessState, access, "ABORTED")
     assert (state.cause, state.acked_rows) == ("DEADLINE", 0)
     assert 200_000 <= state.rows < BIG_ROWS
+
+
+async def test_a_small_read_that_claims_to_go_on_is_refused_and_logged(pair: World) -> None:
+    agreement = await agreed(pair, offer="few")
+    reader, _ = await broken(pair, agreement)
+    asked = ticket(pair.clients["acme"], agreement, ALL, resumes=reader.point)
+    with pytest.raises(TrustnodeError) as caught:
+        await pair.clients["acme"].connection.home.read(asked.raw, timeout_s=30)
+    assert (caught.value.reason, caught.value.metadata.get("field")) == ("FIELD_FORMAT", "resumes")
+    chain = await pair.entries(DATA, "agreement", agreement.id)
+    assert [entry.reason_code for entry in chain if entry.type == "access.deny"] == ["FIELD_FORMAT"]

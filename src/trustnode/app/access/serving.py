@@ -303,7 +303,9 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
     """
     admission = await admit(venue, sender, ticket)
     if admission.resumed is not None:
-        raise error("FIELD_FORMAT", "a read goes on as a stream", field="resumes")
+        refusal = error("FIELD_FORMAT", "a read goes on as a stream", field="resumes")
+        await record_denial(venue, sender, ticket, refusal)
+        raise refusal
     if admission.ledger is not None:
         return await _read_noised(venue, admission)
     left = await _rows_left(venue, admission)
