@@ -15,7 +15,7 @@ import pytest_asyncio
 from click.testing import CliRunner
 from federation.world import DATA, HOME, OFFER, World, product_text, write_tables
 
-from trustnode.app import duties, evidence
+from trustnode.app import duties, evidence, status
 from trustnode.app.venue import Sender
 from trustnode.cli.root import root
 from trustnode.core import clock, duty
@@ -141,6 +141,8 @@ async def test_an_overdue_report_stops_the_agreement_at_both_nodes_until_it_is_g
         await agreement.sql(QUERY).to_arrow()
     assert stopped.value.reason == "GRANT_INVALID"
     assert "agreement duties" in stopped.value.next_step
+    counted = await world[DATA].venue.store.read(lambda view: status.counted(view, world[DATA].venue))
+    assert "OVERDUE" in {alarm.name for alarm in status.seal_alarms(counted, 60)}
     assert await refusal(world, "bureau", proof(world, "bureau", agreement, "inform:USE")) == "ROLE_NOT_ALLOWED"
 
     given = await command(world, "acme", "agreement", "fulfil", agreement.id, "inform:USE", "--text", "scored 5 firms")
@@ -187,7 +189,12 @@ async def test_what_was_delivered_is_paid_and_erased_in_time_each_by_its_own_pro
     assert (await world.state(DATA, AgreementState, agreement.id)).causes == ("K:DUTY",), (
         "the copy is still to be erased"
     )
-    await command(world, "acme", "agreement", "fulfil", agreement.id, "delete")
+    await world.in_state(HOME, DutyState, f"{agreement.id}/obligation:compensate", "FULFILLED")
+    erase, pay = await agreement.duties()
+    assert [(one.duty.words, one.state) for one in (erase, pay)] == [
+        ("erase each copy within 30 days", "VIOLATED"), ("pay within 10 days", "FULFILLED"),
+    ]  # fmt: skip
+    await agreement.fulfil("delete", statement="overwritten", attached=__file__)
     for domain in (DATA, HOME):
         await world.in_state(domain, AgreementState, agreement.id, "PERFORMING")
     known = (await command(world, "acme", "agreement", "duties", agreement.id))["items"]

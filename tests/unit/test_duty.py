@@ -16,10 +16,10 @@ from trustnode.errors import TrustnodeError
 START, END = "2026-01-31T12:00:00.000Z", "2027-01-31T12:00:00.000Z"
 DAY = Duration(0, 86_400)
 NONE, MONTH = Duration(0, 0), Duration(1, 0)
-REPORT = Watched("inform:USE", "interval", "consumer", NONE, MONTH, "report")
-RENT = Watched("obligation:compensate", "month", "provider", DAY, MONTH, "pay")
-ERASE = Watched("obligation:delete", "delivery", "consumer", DAY, NONE, "erase")
-FIRST = Watched("compensate", "once", "provider", None, NONE, "pay first")
+REPORT = Watched("inform:USE", "interval", "consumer", NONE, MONTH, "report", "")
+RENT = Watched("obligation:compensate", "month", "provider", DAY, MONTH, "pay", "")
+ERASE = Watched("obligation:delete", "delivery", "consumer", DAY, NONE, "erase", "")
+FIRST = Watched("compensate", "once", "provider", None, NONE, "pay first", "")
 
 
 class Dates(msgspec.Struct):
@@ -175,4 +175,7 @@ def test_the_payee_confirms_and_the_debtor_shows():
         "compensate": "provider", "obligation:delete": "consumer",
     }  # fmt: skip
     assert found["compensate"].within is None
+    assert [(one.words, one.zh) for one in found.values()] == [
+        ("pay 100 CNY once", "付款: 一次性 100 元"), ("erase each copy within 1 day", "副本于1 天后删除"),
+    ]  # fmt: skip
     assert duty.DutyProof.__struct_config__.tag == "duty-proof"

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from trustnode.app import lost_record, quorums
+from trustnode.app import duties, lost_record, quorums
 from trustnode.app.cosigning import SILENT_S, Standing
 from trustnode.app.expiry import End, due
 from trustnode.app.peering import NOTICE_LINES
@@ -27,6 +27,7 @@ from trustnode.store.unit import View
 
 MAX_FORK_ALARMS = 16
 SEAL_CAUSE = f"K:{CAUSE}"
+DUTY_CAUSE = f"K:{duties.CAUSE}"
 
 
 class Alarm(NamedTuple):
@@ -85,6 +86,8 @@ class Counted(NamedTuple):
     """Peers that have acted and shown no later head of their log, with the seconds since."""
     lost: tuple[str, ...] = ()
     """Peers of whose log it is not known any more what was cosigned here."""
+    overdue: int = 0
+    """Agreements that are suspended because something that is owed was not shown as done in time."""
 
 
 def counted(view: View, venue: Venue) -> Counted:
@@ -93,6 +96,7 @@ def counted(view: View, venue: Venue) -> Counted:
     today = {"started_at": Begins(day)}
     unserved = {**today, "receipt": ""}
     peers = view.find(PeeringState, limit=10_000)
+    suspended = view.find(AgreementState, state="SUSPENDED", limit=10_000)
     return Counted(
         contracts=view.count(AgreementState, start=Begins(day)),
         reads=view.count(AccessState, **today) - view.count(AccessState, **unserved),
@@ -100,7 +104,8 @@ def counted(view: View, venue: Venue) -> Counted:
         rows=view.total(AccessState, "rows", **today) - view.total(AccessState, "rows", **unserved),
         peers=tuple(_peer(view, peer) for peer in peers),
         forks=tuple(view.forks(limit=MAX_FORK_ALARMS)),
-        unwitnessed=sum(SEAL_CAUSE in one.causes for one in view.find(AgreementState, state="SUSPENDED", limit=10_000)),
+        unwitnessed=sum(SEAL_CAUSE in one.causes for one in suspended),
+        overdue=sum(DUTY_CAUSE in one.causes for one in suspended),
         frozen=tuple(
             (one.id, quorums.frozen_s(view, one.id, venue.keyring.log_origin(one.id)))
             for one in peers
@@ -197,6 +202,9 @@ def seal_alarms(found: Counted, limit_s: int) -> tuple[Alarm, ...]:
     if found.unwitnessed:
         message = f"{found.unwitnessed} agreements are suspended: no quorum has cosigned them in time"
         alarms.append(Alarm("UNWITNESSED", message, "See who is silent: trustnode log witness list"))
+    if found.overdue:
+        message = f"{found.overdue} agreements are suspended: a duty is overdue"
+        alarms.append(Alarm("OVERDUE", message, "trustnode agreement list --state SUSPENDED; agreement duties NAME"))
     return tuple(alarms)
 
 

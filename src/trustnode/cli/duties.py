@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,33 +20,10 @@ from trustnode.errors import error
 if TYPE_CHECKING:
     from trustnode.cli.values import Found, Item
     from trustnode.core.contract import Agreement
-    from trustnode.core.duty import Watched
+    from trustnode.core.duty import Standing
 
 _STATES_ZH: Final = {"OPEN": "待履行", "FULFILLED": "已履行", "VIOLATED": "逾期"}
 _PARTIES_ZH: Final = {"consumer": "使用方", "provider": "提供方"}
-
-
-class Standing(NamedTuple):
-    """One duty as it stands."""
-
-    duty: Watched
-    state: str
-    """OPEN, FULFILLED or VIOLATED."""
-    due_at: str
-    """Canonical; empty: at no time, or nothing is owed now."""
-    covered: str
-    """Up to when proofs cover it; empty: there is none."""
-
-    def data(self) -> dict[str, Any]:
-        """For programs."""
-        return {
-            "duty": self.duty.name,
-            "words": self.duty.words,
-            "shown_by": self.duty.prover,
-            "state": self.state,
-            "due_at": self.due_at,
-            "covered_until": self.covered,
-        }
 
 
 def _found(connection: Any, name: str) -> tuple[Found, Agreement]:
@@ -57,35 +34,19 @@ def _found(connection: Any, name: str) -> tuple[Found, Agreement]:
     return found, value
 
 
-def standing(connection: Any, item: Item, value: Agreement) -> list[Standing]:
+def _known(connection: Any, item: Item, value: Agreement) -> list[Standing]:
     """Every duty of an agreement that somebody has to show as done."""
-    from trustnode.core.duty import watched
+    from trustnode.core.duty import Delivery, DutyProof, standing, watched
 
     owed = watched(value)
     rows = {one.id.partition("/")[2]: one for one in acts.everything(connection, "duty", agreement=item.id)}
+    proofs = {name: connection.decode(row.document, DutyProof) for name, row in rows.items() if row.document}
     counted = any(one.rule in ("delivery", "cost") for one in owed)
-    deliveries = connection.all_receipts(item.id) if counted else []
+    receipts = connection.all_receipts(item.id) if counted else []
+    deliveries = [Delivery(one.ended, one.rows, one.cost_fen) for one in receipts]
     ended = item.changed_at if item.state == "TERMINATING" else value.end
-    return [_standing(connection, value, one, rows.get(one.name), deliveries, ended) for one in owed]
-
-
-def _standing(
-    connection: Any, value: Agreement, one: Watched, row: Item | None, deliveries: Any, ended: str
-) -> Standing:  # fmt: skip
-    from trustnode.core.duty import DutyProof, due_at
-
-    proof = connection.decode(row.document, DutyProof) if row and row.document else None
-    covered = proof.until if proof else ""
-    due = due_at(value, one, covered, _first_open(one, deliveries, covered), ended)
-    if row is not None and row.state == "VIOLATED":
-        return Standing(one, "VIOLATED", due, covered)
-    return Standing(one, "FULFILLED" if covered and not due else "OPEN", due, covered)
-
-
-def _first_open(one: Watched, deliveries: Any, covered: str) -> str:
-    costs = one.rule == "cost"
-    ends = [d.ended for d in deliveries if d.ended > covered and (d.cost_fen if costs else d.rows)]
-    return min(ends, default="") if one.rule in ("delivery", "cost") else ""
+    states = {name: row.state for name, row in rows.items()}
+    return [standing(value, one, states.get(one.name, ""), proofs.get(one.name), deliveries, ended) for one in owed]
 
 
 @click.command(cls=Command)
@@ -94,7 +55,7 @@ def duties(name: str) -> None:
     """Show what is owed under an agreement, by whom, until when, and whether it is done."""
     with session.connect() as connection:
         found, value = _found(connection, name)
-        known = standing(connection, found.object, value)
+        known = _known(connection, found.object, value)
     rows = [_row(one) for one in known]
     heads = ("DUTY", "STATE", "DUE", "SHOWN BY", "WHAT")
     lines = output.table(heads, rows, flexible=4) if rows else []
@@ -108,7 +69,7 @@ def _row(one: Standing) -> tuple[str, ...]:
     state = _STATES_ZH[one.state] if chinese else one.state
     by = _PARTIES_ZH[one.duty.prover] if chinese else one.duty.prover
     due = output.local_time(one.due_at) if one.due_at else _no_date(one, chinese=chinese)
-    return one.duty.name, state, due, by, one.duty.words
+    return one.duty.name, state, due, by, one.duty.zh if chinese else one.duty.words
 
 
 def _no_date(one: Standing, *, chinese: bool) -> str:
@@ -133,12 +94,12 @@ def fulfil(name: str, duty: str, day: str, text: str, statement: Path | None) ->
 
     The names of duties: trustnode agreement duties NAME.
     """
-    from trustnode.core.duty import DutyProof, usual_until
+    from trustnode.core.duty import DutyProof, named, usual_until
 
     attached = hashlib.sha256(statement.read_bytes()).hexdigest() if statement else None
     with session.connect() as connection:
         found, value = _found(connection, name)
-        one = _named(standing(connection, found.object, value), duty)
+        one = named(_known(connection, found.object, value), duty)
         connection.acting()
         now = source.now()
         until = min(end_of_day(day, "until"), now) if day else usual_until(value, one.duty, one.covered, now)
@@ -155,12 +116,3 @@ def fulfil(name: str, duty: str, day: str, text: str, statement: Path | None) ->
         {**done.data(), "agreement": found.object.id, "duty": proof.duty, "covered_until": proof.until},
         f"{word}  {proof.duty} of {acts.name_of(found.object)}, up to {covered}",
     )
-
-
-def _named(known: list[Standing], duty: str) -> Standing:
-    """The duty of a name, which may leave out that it stands alone in the policy: ``delete``, ``obligation:delete``."""
-    one = next((one for name in (duty, f"obligation:{duty}") for one in known if one.duty.name == name), None)
-    if one is None:
-        names = ", ".join(one.duty.name for one in known) or "none"
-        raise error("NOT_FOUND", f"no duty {duty} can be shown as done here; there is: {names}", field="duty")
-    return one

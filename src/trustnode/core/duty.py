@@ -11,6 +11,7 @@ long after the month. Payment is the payee's word: the provider confirms it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -21,8 +22,9 @@ from trustnode.core.catalog import needs
 from trustnode.core.contract import Agreement
 from trustnode.core.document import Digest, Required, Statement, Time
 from trustnode.core.lifecycle import Machine, Row, State
-from trustnode.core.policy import duties, odrl
-from trustnode.core.policy.duration import Duration, parse
+from trustnode.core.policy import chinese, duties, grammar, odrl
+from trustnode.core.policy.duration import Duration, parse, to_words
+from trustnode.errors import error
 
 Rule = Literal["once", "interval", "month", "delivery", "cost"]
 """What a due date counts from: the start, each interval, each month, the first delivery or first cost not covered."""
@@ -100,6 +102,7 @@ class Watched(NamedTuple):
     every: Duration
     """Of ``interval`` and ``month``."""
     words: str
+    zh: str
 
 
 def watched(agreement: Agreement) -> tuple[Watched, ...]:
@@ -112,17 +115,28 @@ def _watched(agreement: Agreement, path: str, duty: odrl.Duty, place: duties.Pla
     read = duties.read(duty, path, place)
     owed = duties.owed(read, place)
     if owed.action == "compensate" and owed.timing == "BEFORE":
-        return Watched(owed.name, "once", "provider", None, _NOTHING, owed.words)
+        price = str(agreement.price)
+        return Watched(owed.name, "once", "provider", None, _NOTHING, f"pay {price}", f"付款: {chinese.price(price)}")
     if owed.kept != "proven":
         return None
     if owed.action == "inform":
+        said = _said(grammar.Owed("report", read.one("timeInterval")), owed.words)
         every = parse(read.one("timeInterval")) or _MONTH
-        return Watched(owed.name, "interval", "consumer", parse(read.one("delayPeriod")) or _NOTHING, every, owed.words)
+        return Watched(owed.name, "interval", "consumer", parse(read.one("delayPeriod")) or _NOTHING, every, *said)
     if owed.action == "delete":
-        return Watched(owed.name, "delivery", "consumer", parse(owed.within), _NOTHING, owed.words)
+        span = to_words(owed.within) or owed.within
+        said = f"erase each copy within {span}", f"副本于{chinese.keep(span)}"
+        return Watched(owed.name, "delivery", "consumer", parse(owed.within), _NOTHING, *said)
     rules: dict[str, Rule] = {"MONTH": "month", "ONCE": "once"}
     rule = rules.get(agreement.price.unit, "cost")
-    return Watched(owed.name, rule, "provider", parse(owed.within), _MONTH, owed.words)
+    said = _said(grammar.Owed("pay", owed.within), owed.words)
+    return Watched(owed.name, rule, "provider", parse(owed.within), _MONTH, *said)
+
+
+def _said(owed: grammar.Owed, otherwise: str) -> tuple[str, str]:
+    """A duty as the terms have it, in English and Chinese; as its policy has it where terms have no words for it."""
+    sentence = grammar.duty_words(owed)
+    return (sentence, chinese.duty(sentence)) if sentence else (otherwise, otherwise)
 
 
 # --- when it is due
@@ -197,3 +211,73 @@ def why_not(agreement: Agreement, one: Watched, covered: str, first_open: str, u
         ends = period_ends(agreement, one, covered)
         return f"the month for which it is owed next ends at {ends}" if until < ends else ""
     return "" if first_open and first_open <= until else "nothing was delivered that it would be owed for"
+
+
+# --- for people -------------------------------------------------------------------------------------------------------
+
+
+class Delivery(NamedTuple):
+    """As much of a receipt as a due date counts from."""
+
+    ended: str
+    rows: int
+    cost_fen: int
+
+
+class Standing(NamedTuple):
+    """One duty as it stands."""
+
+    duty: Watched
+    state: str
+    """OPEN, FULFILLED or VIOLATED."""
+    due_at: str
+    """Canonical; empty: at no time, or nothing is owed now."""
+    covered: str
+    """Up to when proofs cover it; empty: there is none."""
+
+    def data(self) -> dict[str, str]:
+        """For programs."""
+        return {
+            "duty": self.duty.name,
+            "words": self.duty.words,
+            "words_zh": self.duty.zh,
+            "shown_by": self.duty.prover,
+            "state": self.state,
+            "due_at": self.due_at,
+            "covered_until": self.covered,
+        }
+
+
+def standing(
+    agreement: Agreement, one: Watched, state: str, proof: DutyProof | None, deliveries: Iterable[Delivery], ended: str
+) -> Standing:
+    """A duty as a party sees it.
+
+    Args:
+        agreement: Its terms.
+        one: The duty.
+        state: Of its row at the node; empty: there is none.
+        proof: The newest one.
+        deliveries: Those under the agreement; looked at only where the duty counts from them.
+        ended: As of ``due_at``.
+    """
+    covered = proof.until if proof else ""
+    ends = (d.ended for d in deliveries if d.ended > covered and (d.rows if one.rule == "delivery" else d.cost_fen))
+    first_open = min(ends, default="") if one.rule in ("delivery", "cost") else ""
+    due = due_at(agreement, one, covered, first_open, ended)
+    if state == "VIOLATED":
+        return Standing(one, state, due, covered)
+    return Standing(one, "FULFILLED" if covered and not due else "OPEN", due, covered)
+
+
+def named(known: Sequence[Standing], name: str) -> Standing:
+    """The duty of a name, which may leave out that it stands alone in the policy: ``delete``, ``obligation:delete``.
+
+    Raises:
+        TrustnodeError: NOT_FOUND, with the names there are.
+    """
+    one = next((one for full in (name, f"obligation:{name}") for one in known if one.duty.name == full), None)
+    if one is None:
+        names = ", ".join(one.duty.name for one in known) or "none"
+        raise error("NOT_FOUND", f"no duty {name} can be shown as done here; there is: {names}", field="duty")
+    return one

@@ -17,10 +17,11 @@ from trustnode.core.access import AccessRequest, Receipt
 from trustnode.core.contract import Agreement as Statement
 from trustnode.core.contract import Delegation, Offer
 from trustnode.core.document import Document, decode
+from trustnode.core.duty import Standing
 from trustnode.core.identifier import short_name
 from trustnode.core.policy import compiled
 from trustnode.errors import TrustnodeError, error
-from trustnode.sdk import bundle
+from trustnode.sdk import bundle, duties
 from trustnode.sdk.acks import Acks
 from trustnode.sdk.connection import STREAM_TIMEOUT_S, Connection, Found
 from trustnode.sdk.explanation import Explanation, explanation
@@ -113,6 +114,11 @@ class Agreement:
     def causes(self) -> tuple[str, ...]:
         """What holds it where it is, such as ``P:OWNER``."""
         return self._object.causes
+
+    @property
+    def changed_at(self) -> str:
+        """When it came into this state, canonical time."""
+        return self._object.changed_at
 
     @property
     def purpose(self) -> str:
@@ -236,6 +242,25 @@ class Agreement:
         return sum(share.cost_fen for share in shares if share)
 
     # --- steps
+
+    async def duties(self) -> tuple[Standing, ...]:
+        """What has to be shown as done: by whom, until when, and how it stands."""
+        return await duties.duties_of(self)
+
+    async def fulfil(
+        self, duty: str, *, until: str | date | None = None, statement: str = "", attached: str | Path | None = None
+    ) -> Agreement:
+        """Show that a duty is done: a use report, an erasure; as provider, that we were paid.
+
+        Args:
+            duty: Its name, as ``duties`` has it.
+            until: Up to when it is done; by default the period that is owed.
+            statement: What we state, in words; the other side sees it.
+            attached: A file that says more; its SHA-256 is signed, the file stays here.
+        """
+        reaches = instant(until) if until else ""
+        await duties.fulfil(self, duty, reaches, statement, Path(attached) if attached else None)
+        return await self.refresh()
 
     async def suspend(self, reason: str = "") -> Agreement:
         """As provider, stop the data until we resume; running streams end. A consumer ends the agreement instead."""

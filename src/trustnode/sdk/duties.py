@@ -1,0 +1,71 @@
+"""What is owed under an agreement, and the signed word that it is done.
+
+Decides: what is asked of the home node to know how a duty stands. Leaves to others: when something is due
+(``core.duty``), whether a proof counts (the node).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trustnode.core.document import decode
+from trustnode.core.duty import Delivery, DutyProof, Standing, named, standing, usual_until, watched
+
+if TYPE_CHECKING:
+    from trustnode.sdk.agreement import Agreement
+
+ALL = 10_000
+"""Deliveries that are looked through at most."""
+
+
+async def duties_of(agreement: Agreement) -> tuple[Standing, ...]:
+    """Every duty of an agreement that somebody has to show as done."""
+    value, owed = agreement.value, watched(agreement.value)
+    rows = {
+        one.id.partition("/")[2]: one for one in await agreement.connection.list_all("duty", agreement=agreement.id)
+    }
+    proofs = {name: decode(row.document, DutyProof) for name, row in rows.items() if row.document}
+    states = {name: row.state for name, row in rows.items()}
+    counted = any(one.rule in ("delivery", "cost") for one in owed)
+    deliveries = await _deliveries(agreement) if counted else []
+    ended = agreement.changed_at if agreement.state == "TERMINATING" else value.end
+    found = (standing(value, one, states.get(one.name, ""), proofs.get(one.name), deliveries, ended) for one in owed)
+    return tuple(found)
+
+
+async def _deliveries(agreement: Agreement) -> list[Delivery]:
+    found = []
+    for line in await agreement.receipts(limit=ALL):
+        share = line.receipt.under(agreement.id) if line.receipt else None
+        if line.receipt is not None:
+            found.append(Delivery(line.receipt.ended, line.receipt.rows, share.cost_fen if share else 0))
+    return found
+
+
+async def fulfil(agreement: Agreement, duty: str, until: str, statement: str, attached: Path | None) -> None:
+    """Sign that a duty is done and hand it over.
+
+    Raises:
+        TrustnodeError: NOT_FOUND, no such duty; ROLE_NOT_ALLOWED, another party shows it; DUPLICATE, it is done.
+    """
+    profile, value = agreement.connection.profile, agreement.value
+    one = named(await duties_of(agreement), duty)
+    fields = profile.fields(value.consumer_node, value.provider_node)
+    now = fields["time"]
+    proof = DutyProof(
+        agreement=agreement.id,
+        agreement_sha256=agreement.document.digest,
+        duty=one.duty.name,
+        until=min(until, now) if until else usual_until(value, one.duty, one.covered, now),
+        statement=statement,
+        attached=await asyncio.to_thread(_digest_of, attached) if attached else None,
+        **fields,
+    )
+    await agreement.connection.submit(profile.sign(proof), [profile.key_document])
+
+
+def _digest_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
