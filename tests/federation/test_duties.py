@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
+from federation.test_control import check_cut, stalled
 from federation.world import DATA, HOME, OFFER, World, product_text, write_tables
 
 from trustnode.app import duties, evidence, status
@@ -37,6 +38,18 @@ OFFERS = {
 }
 
 
+def product(name: str, *offers: str) -> str:
+    """A product file with some of these offers."""
+    text = product_text(name, (), file=name)
+    for offer in offers:
+        price, keep, more = OFFERS[offer]
+        columns = '["id", "filler"]' if name == "big" else '["id"]'
+        written = OFFER.format(name=offer, approval="automatic", more=more, columns=columns)
+        written = written.replace('"free"\napproval', f'"{price}"\napproval')
+        text += written.replace('keep = "unlimited"', f'keep = "{keep}"')
+    return text
+
+
 class Early:
     """Dates on which duties are due, so many seconds earlier than agreed: certificates live by the machine's clock."""
 
@@ -54,12 +67,6 @@ EARLY = Early()
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("duties")
     write_tables(folder)
-    text = product_text("small", ())
-    for name, (price, keep, more) in OFFERS.items():
-        offer = OFFER.format(name=name, approval="automatic", more=more, columns='["id"]')
-        text += offer.replace('"free"\napproval', f'"{price}"\napproval').replace(
-            'keep = "unlimited"', f'keep = "{keep}"'
-        )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duties, "due_at", EARLY.due_at)
         async with Network(folder) as network:
@@ -69,7 +76,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             await network.peer(DATA, HOME)
             await made.join(DATA, "bureau", "PROVIDER")
             await made.join(HOME, "acme", "CONSUMER")
-            await made.publish(made.clients["bureau"], text, "small")
+            await made.publish(made.clients["bureau"], product("small", *OFFERS), "small")
+            await made.publish(made.clients["bureau"], product("big", "reported"), "big")
             yield made
             for client in made.clients.values():
                 await client.aclose()
@@ -156,6 +164,13 @@ async def test_an_overdue_report_stops_the_agreement_at_both_nodes_until_it_is_g
     assert next_one["state"] == "OPEN"
     assert next_one["due_at"] > owed["due_at"]
     await is_told_and_verified(world, agreement, "overdue: inform:USE", "shows inform:USE as done")
+
+
+async def test_an_overdue_report_ends_the_stream_that_runs(world: World) -> None:
+    agreement = await world.agree(world.clients["acme"], f"{DATA}/big", "reported")
+    async with stalled(world, agreement) as stream:
+        await a_month_passes(world, agreement)
+        await check_cut(stream, "GRANT_INVALID")
 
 
 async def test_what_is_paid_once_is_read_after_the_provider_has_confirmed_it(world: World) -> None:
