@@ -25,7 +25,8 @@ from trustnode.sdk import bundle, duties
 from trustnode.sdk.acks import Acks
 from trustnode.sdk.connection import STREAM_TIMEOUT_S, Connection, Found
 from trustnode.sdk.explanation import Explanation, explanation
-from trustnode.sdk.read import RESUME_TRIES, Parameter, Reader, Table, in_order, make_query
+from trustnode.sdk.read import RESUME_TRIES, Parameter, Reader, in_order, make_query
+from trustnode.sdk.table import Table
 from trustnode.sdk.trust import Trust
 from trustnode.wire.convert import RemoteObject
 

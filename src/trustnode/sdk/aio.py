@@ -17,7 +17,8 @@ from trustnode.sdk.market import Hits, Listing, OfferView, Product
 from trustnode.sdk.negotiation import Negotiation
 from trustnode.sdk.output import save
 from trustnode.sdk.profile import Profile
-from trustnode.sdk.read import Reader, Table
+from trustnode.sdk.read import Reader
+from trustnode.sdk.table import Table
 
 __all__ = [
     "Agreement",

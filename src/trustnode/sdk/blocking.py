@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from trustnode.sdk import agreement, client, connection, enrolment, market, negotiation, output, read
+from trustnode.sdk import agreement, client, connection, enrolment, market, negotiation, output, read, table
 from trustnode.sdk.decoding import need
 from trustnode.sdk.loop import iterate, run
 from trustnode.sdk.profile import Profile
@@ -165,7 +165,7 @@ class Reader(Blocking):
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
 
-@form_of(read.Table)
+@form_of(table.Table)
 class Table(Blocking):
     """A query that runs once, when its rows are asked for."""
 

@@ -1,6 +1,6 @@
-"""Reading under an agreement: a query that runs when its rows are asked for, and a stream of batches.
+"""Reading under an agreement: a stream of batches.
 
-Decides: what one access is (one ``Table``, one ``Reader``), what is signed and sent, what happens when a stream ends
+Decides: what one read is (one ``Reader``), what is signed and sent, what happens when a stream ends
 early. Leaves to others: counting and the receipt (``delivery``), decoding (``decoding``), acknowledging (``acks``).
 Source: protocol 6.
 """
@@ -8,11 +8,9 @@ Source: protocol 6.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
@@ -30,7 +28,6 @@ from trustnode.core.access import (
 from trustnode.core.document import Document, Verified
 from trustnode.core.stream import SALT_BYTES, query_commitment
 from trustnode.errors import REASONS, IdentityRefused, TrustnodeError, error
-from trustnode.sdk.decoding import need
 from trustnode.sdk.delivery import Delivery, check_receipt, ids
 from trustnode.sdk.partial import Noted, read_digest
 from trustnode.wire.convert import new_ticket
@@ -39,15 +36,11 @@ if TYPE_CHECKING:
     from trustnode.sdk.agreement import Agreement
 
 Parameter = str | int | bool | None
-SMALL_ROWS: Final = 1000
 RECEIPT_TRIES: Final = 25
 RECEIPT_PAUSE_S: Final = 0.2
-NOISE_95: Final = b"trustnode.noise_95"
 """Metadata of a column: half-width of its 95 % interval."""
 TOO_LARGE: Final = frozenset({"QUERY_TOO_COSTLY", "FIELD_TOO_LONG"})
 """What a node answers to a small read whose result is not small: it is asked again as a stream."""
-_LIMIT: Final = re.compile(r"\blimit\s+([0-9]{1,9})\s*(offset\s+[0-9]+\s*)?;?\s*\Z", re.IGNORECASE)
-_AGGREGATE: Final = re.compile(r"\b(count|sum|avg|min|max|median|stddev|variance|quantile_cont)\s*\(", re.IGNORECASE)
 
 
 GOES_ON: Final = frozenset({"PEER_UNREACHABLE", "DRAINING", "DEADLINE", "BUSY"})
@@ -76,12 +69,6 @@ class Part(NamedTuple):
     def access(self) -> str:
         """Its identifier."""
         return self.asked.request.value.id
-
-
-def looks_small(sql: str) -> bool:
-    """Whether the answer obviously fits into one message; a wrong guess costs one more call."""
-    limit = _LIMIT.search(sql)
-    return int(limit[1]) <= SMALL_ROWS if limit else bool(_AGGREGATE.search(sql))
 
 
 class Reader:
@@ -401,104 +388,6 @@ class Reader:
         document = profile.sign(request)
         ticket = new_ticket(document, content, salt, profile.key_document)
         return Asked(Verified(request, document, ()), ticket.raw)
-
-
-class Table:
-    """A query that has not run. The first conversion runs it once, as one access, and keeps the rows.
-
-    ``repr``, completion and a notebook's display read nothing. ``run`` makes a new access.
-    """
-
-    def __init__(
-        self, agreement: Agreement, query: Query, purpose: str, *, timeout_s: float, joined: Sequence[Agreement] = ()
-    ) -> None:
-        self._agreement = agreement
-        self._joined = in_order(agreement, joined)
-        self._query = query
-        self._purpose = purpose
-        self._timeout_s = timeout_s
-        self._reading = asyncio.Lock()
-        self._reader: Reader | None = None
-        self._kept: Any = None
-
-    def __repr__(self) -> str:
-        state = "not read" if self._kept is None else f"{self._kept.num_rows} rows"
-        return f"<Table of {self._agreement.short}, {state}: {self.sql[:60]}>"
-
-    @property
-    def sql(self) -> str:
-        """The query."""
-        return self._query.sql
-
-    @property
-    def access(self) -> str:
-        """Identifier of the access; empty while nothing was read."""
-        return self._reader.access if self._reader else ""
-
-    @property
-    def receipt(self) -> Receipt | None:
-        """The receipt of the access, signed by the providing venue, acknowledged by us; None while nothing was read."""
-        return self._reader.receipt if self._reader else None
-
-    @property
-    def receipt_document(self) -> Document | None:
-        """The receipt as it was signed."""
-        return self._reader.receipt_document if self._reader else None
-
-    @property
-    def cost(self) -> int | None:
-        """Fen owed for the access; None while nothing was read."""
-        return self._reader.cost if self._reader else None
-
-    @property
-    def noise(self) -> dict[str, Decimal] | None:
-        """95 % half-widths of noised columns; None: nothing is noised, or nothing was read."""
-        fields = [] if self._kept is None else self._kept.schema
-        found = {one.name: (one.metadata or {}).get(NOISE_95) for one in fields}
-        return {name: Decimal(width.decode()) for name, width in found.items() if width} or None
-
-    @property
-    def kept(self) -> Any:
-        """The ``pyarrow.Table`` that was read; None while nothing was."""
-        return self._kept
-
-    async def run(self) -> Table:
-        """Make a new access with the same query, and read it."""
-        fresh = Table(self._agreement, self._query, self._purpose, timeout_s=self._timeout_s, joined=self._joined)
-        await fresh.to_arrow()
-        return fresh
-
-    async def to_arrow(self) -> Any:
-        """The rows as ``pyarrow.Table``.
-
-        Raises:
-            TrustnodeError: What the terms, the venue or the evidence refuse with; nothing is kept then.
-        """
-        async with self._reading:
-            if self._kept is None:
-                self._kept = await self._read()
-        return self._kept
-
-    async def to_pandas(self) -> Any:
-        """The rows as ``pandas.DataFrame``."""
-        need("pandas")
-        return (await self.to_arrow()).to_pandas()
-
-    async def to_polars(self) -> Any:
-        """The rows as ``polars.DataFrame``."""
-        polars = need("polars")
-        return polars.from_arrow(await self.to_arrow())
-
-    async def _read(self) -> Any:
-        pa = need("pyarrow")
-        small = looks_small(self.sql)
-        reader = Reader(
-            self._agreement, self._query, self._purpose, timeout_s=self._timeout_s, small=small, joined=self._joined
-        )
-        self._reader = reader
-        async with reader:
-            batches = [batch async for batch in reader]
-        return pa.Table.from_batches(batches, schema=reader.schema)
 
 
 def in_order(agreement: Agreement, joined: Sequence[Agreement]) -> tuple[Agreement, ...]:

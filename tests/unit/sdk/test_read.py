@@ -16,7 +16,8 @@ from trustnode.core.stream import query_commitment
 from trustnode.errors import TrustnodeError, error
 from trustnode.keys import FileSigner
 from trustnode.sdk.acks import Acks
-from trustnode.sdk.read import Reader, Table, looks_small, make_query
+from trustnode.sdk.read import Reader, make_query
+from trustnode.sdk.table import Table, looks_small
 from trustnode.wire.convert import ticket_from_bytes
 
 PARTICIPANT = "spiffe://zj.example/participant/acme"
