@@ -59,7 +59,9 @@ async def test_a_proof_file_of_a_live_node_verifies_elsewhere(foreign, node, ind
         "origin": log_origin(DOMAIN), "size": answer["tree_size"], "signers": 1,
     }  # fmt: skip
     assert verify_proof(parse_proof(file), entry, [parse_vkey(vkey(node))]).head.size == answer["tree_size"]
-    for other in ({"Leaf": entry[:-1] + b"x"}, {"Proof": file.replace(b"index %d" % index, b"index %d" % (index + 1))}):
+    moved = file.replace(b"index %d\n" % index, b"index %d\n" % (index + 1))
+    for other in ({"Leaf": entry[:-1] + bytes([entry[-1] ^ 1])}, {"Proof": moved}):
+        assert question | other != question
         with pytest.raises(Refused):
             await asked(foreign, "proof", question | other)
 

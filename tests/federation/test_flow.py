@@ -183,9 +183,11 @@ async def test_two_parties_of_one_venue_contract_and_read_without_another_node(w
 async def test_a_stream_larger_than_two_windows_is_acknowledged_on_its_way(world) -> None:
     acme = world.clients["acme"]
     agreement = await world.agree(acme, f"{DATA}/big")
-    table = agreement.sql("select * from t")
-    assert (await table.to_arrow()).num_rows == BIG_ROWS
-    state = await world.in_state(DATA, AccessState, table.access, "DELIVERED")
+    reader = agreement.reader("select * from t")
+    assert sum([batch.num_rows async for batch in reader]) == BIG_ROWS
+    state = await world.in_state(DATA, AccessState, reader.access, "DELIVERED")
     assert state.acked_rows >= 100_000
-    receipt = await world[HOME].venue.store.read(lambda view: receipt_in(view, table.access))
-    assert (receipt.outcome, receipt.rows) == ("COMPLETE", BIG_ROWS)
+    receipt = await world[HOME].venue.store.read(lambda view: receipt_in(view, reader.access))
+    assert receipt == reader.receipt
+    # On a machine with more to do than it can, a connection may break on the way: the read goes on in a further access.
+    assert sum(one.rows for one in reader.receipts) == BIG_ROWS
