@@ -146,3 +146,6 @@ async def test_p8_reads_at_once_never_pass_their_limit_and_a_place_is_free_again
 
     await until(free)
     assert (await agreement.sql("select count(*) n from t").to_arrow()).num_rows == 1
+    whole = await read(acme, ticket(acme, agreement, "select count(*) n from t").raw)
+    assert isinstance(whole, TrustnodeError)
+    assert (whole.reason, whole.metadata["next_step"]) == ("QUERY_TOO_COSTLY", "Read it as a stream (DoGet).")

@@ -308,6 +308,7 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
         raise refusal
     if admission.ledger is not None:
         return await _read_noised(venue, admission)
+    _check_not_held(admission)
     left = await _rows_left(venue, admission)
     try:
         answer = await admission.session.read(admission.plan, max_bytes=SMALL_BYTES, max_rows=left)
@@ -319,6 +320,17 @@ async def read(venue: Venue, sender: Sender, ticket: Ticket) -> SmallRead:
         stream.count(frame.note, len(frame.data))
     ended = await finish(_decided_and_settled(venue, admission, stream))
     return SmallRead(_header(admission, ended.decided), tuple(frame.data for frame in answer.frames), ended.receipt)
+
+
+def _check_not_held(admission: Admission) -> None:
+    """An answer in one message is computed before it is counted: too late for a limit of reads that run at once.
+
+    Raises:
+        TrustnodeError: QUERY_TOO_COSTLY, on which a client asks for the stream.
+    """
+    if any(counter.unit == "running" for one in admission.granted for counter in one.contract.policy.counters):
+        step = "Read it as a stream (DoGet)."
+        raise error("QUERY_TOO_COSTLY", "the agreement limits how many reads run at once", next_step=step)
 
 
 async def _read_noised(venue: Venue, admission: Admission) -> SmallRead:
