@@ -27,6 +27,7 @@ from federation.world import (
     receipt_in,
     ticket,
     two_venues,
+    until,
 )
 
 from trustnode.app import access
@@ -94,6 +95,15 @@ def joining(client: Any, first: Any, *others: Any, sql: str = FEW, **changes: An
     return ticket(client, first, sql, **({"joined": named} | changes))
 
 
+async def acknowledged(pair: World, *agreements: Any) -> bool:
+    """Whether the carrier's word on every access has reached the provider: it comes after the answer."""
+    rows = [
+        await pair[DATA].venue.store.read(lambda view, a=agreement: view.find(AccessState, agreement=a.id))
+        for agreement in agreements
+    ]
+    return all(row.carrier_ack for found in rows for row in found)
+
+
 async def test_two_products_are_read_in_one_query_and_both_chains_and_receipts_say_so(pair: World) -> None:
     one, other = await two(pair, "few", "few")
     table = one.sql(FEW, joined=[other])
@@ -103,6 +113,7 @@ async def test_two_products_are_read_in_one_query_and_both_chains_and_receipts_s
     assert (await used(pair, one), await used(pair, other)) == (
         {f"{one.id}/count/none": 1}, {f"{other.id}/count/none": 1},
     )  # fmt: skip
+    await until(lambda: acknowledged(pair, one, other))
     for domain in (DATA, HOME):
         for agreement in (one, other):
             [row] = await pair[domain].venue.store.read(
