@@ -147,11 +147,7 @@ async def _planned(
     ready = venue.policies.load(subject.policy)
     prepared = await venue.store.read(lambda view: prepared_product(view, subject.product))
     operation = "aggregate" if ready.aggregate_only else "read"
-    duties = await duties_of(venue, subject)
-    request = policy_request(venue, purpose, operation, subject.agreement, asker, duties=duties)
-    decision = ready.decide(request)
-    if decision.outcome != "ALLOW":
-        raise decision.refusal()
+    await check_allowed(venue, subject, asker, purpose, operation)
     agreement = subject.agreement.contract_id if subject.agreement else f"explain/{subject.product}/{ready.digest}"
     part = Part(subject.policy, prepared, attributes(venue, asker), agreement)
     session = await open_session(venue, part)
@@ -171,7 +167,22 @@ async def _planned(
     )
 
 
-async def duties_of(venue: Venue, subject: Subject) -> Standing:
+async def check_allowed(
+    venue: Venue, subject: Subject, asker: Asker, purpose: str, operation: str, now: str = ""
+) -> None:
+    """Ask the policy of a subject, at an instant.
+
+    Raises:
+        TrustnodeError: Its refusal.
+    """
+    duties = await _duties_of(venue, subject)
+    request = policy_request(venue, purpose, operation, subject.agreement, asker, now, duties)
+    decision = venue.policies.load(subject.policy).decide(request)
+    if decision.outcome != "ALLOW":
+        raise decision.refusal()
+
+
+async def _duties_of(venue: Venue, subject: Subject) -> Standing:
     """How the duties of the subject's agreement stand; before there is one, nothing is done."""
     agreement, ready = subject.agreement, venue.policies.load(subject.policy)
     if agreement is None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from trustnode.app import explain
-from trustnode.app.access import Asker, Part, check_held_at, open_session, policy_request, prepared_product
+from trustnode.app.access import Asker, Part, check_held_at, open_session, prepared_product
 from trustnode.app.explain import Explanation, ShownColumn, Subject
 from trustnode.app.venue import Sender, Venue
 from trustnode.core.access import MAX_JOINED, Query
@@ -89,14 +89,11 @@ def merged(several: Sequence[Explanation], subjects: Sequence[Subject]) -> Expla
 async def _planned(
     venue: Venue, subjects: Sequence[Subject], asker: Asker, purpose: str, query: Query, basis: Explanation
 ) -> Explanation:
-    policies = [venue.policies.load(subject.policy) for subject in subjects]
-    operation = "aggregate" if any(policy.aggregate_only for policy in policies) else "read"
+    only_aggregates = any(venue.policies.load(subject.policy).aggregate_only for subject in subjects)
+    operation = "aggregate" if only_aggregates else "read"
     now = venue.clock.now()
-    for policy, subject in zip(policies, subjects, strict=True):
-        duties = await explain.duties_of(venue, subject)
-        decision = policy.decide(policy_request(venue, purpose, operation, subject.agreement, asker, now, duties))
-        if decision.outcome != "ALLOW":
-            raise decision.refusal()
+    for subject in subjects:
+        await explain.check_allowed(venue, subject, asker, purpose, operation, now)
     if not query.sql.strip():
         raise error("QUERY_INVALID", WRITE_IT, field="sql")
     parts = [await _part(venue, subject, asker) for subject in subjects]

@@ -34,19 +34,17 @@ def _found(connection: Any, name: str) -> tuple[Found, Agreement]:
     return found, value
 
 
-def _known(connection: Any, item: Item, value: Agreement) -> list[Standing]:
+def _known(connection: Any, item: Item, value: Agreement) -> tuple[Standing, ...]:
     """Every duty of an agreement that somebody has to show as done."""
-    from trustnode.core.duty import Delivery, DutyProof, standing, watched
+    from trustnode.core.duty import Delivery, DutyProof, counts_deliveries, standings
 
-    owed = watched(value)
-    rows = {one.id.partition("/")[2]: one for one in acts.everything(connection, "duty", agreement=item.id)}
-    proofs = {name: connection.decode(row.document, DutyProof) for name, row in rows.items() if row.document}
-    counted = any(one.rule in ("delivery", "cost") for one in owed)
-    receipts = connection.all_receipts(item.id) if counted else []
+    said = {
+        row.id.partition("/")[2]: (row.state, connection.decode(row.document, DutyProof) if row.document else None)
+        for row in acts.everything(connection, "duty", agreement=item.id)
+    }
+    receipts = connection.all_receipts(item.id) if counts_deliveries(value) else []
     deliveries = [Delivery(one.ended, one.rows, one.cost_fen) for one in receipts]
-    ended = item.changed_at if item.state == "TERMINATING" else value.end
-    states = {name: row.state for name, row in rows.items()}
-    return [standing(value, one, states.get(one.name, ""), proofs.get(one.name), deliveries, ended) for one in owed]
+    return standings(value, said, deliveries, item.changed_at if item.state == "TERMINATING" else value.end)
 
 
 @click.command(cls=Command)

@@ -6,15 +6,33 @@ are (``root``), what they do.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
 from click.core import ParameterSource
 
+from trustnode.errors import error
+
 ALIASES: Final[Mapping[str, str]] = {"ls": "list", "enroll": "enrol"}
+
+
+@contextlib.contextmanager
+def of_the_node() -> Iterator[None]:
+    """Around the import of what only an installation with the node has.
+
+    Raises:
+        TrustnodeError: USAGE where this is the client alone.
+    """
+    try:
+        yield
+    except ImportError as missing:
+        step = "Install it with: pip install 'trustnode[node]'"
+        message = f"this installation is the client alone ({missing.name} is missing)"
+        raise error("USAGE", message, next_step=step) from None
 
 
 class Entry(NamedTuple):

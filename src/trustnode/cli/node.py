@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from trustnode.cli import asking, exit_status, output, session
-from trustnode.cli.lazy import Command
+from trustnode.cli.lazy import Command, of_the_node
 from trustnode.errors import error
 
 if TYPE_CHECKING:
@@ -96,13 +96,8 @@ def start(listen: str | None, log_level: str | None) -> None:
     """Run the node in the foreground. SIGTERM drains, SIGHUP reloads; refuses a home already in use."""
     home = asking.home()
     began = time.monotonic()
-    try:
+    with of_the_node():
         from trustnode import node
-    except ImportError as missing:
-        step = "Install it with: pip install 'trustnode[node]'"
-        raise error(
-            "USAGE", f"this installation is the client alone ({missing.name} is missing)", next_step=step
-        ) from None
     node.run(home, {"node.listen": listen, "log.level": log_level}, ready=lambda running: _ready(running, began))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trustnode.cli import asking, output
-from trustnode.cli.lazy import Command
+from trustnode.cli.lazy import Command, of_the_node
 from trustnode.core.identifier import short_name
 from trustnode.errors import error
 
@@ -45,13 +45,8 @@ def trace(suspect: Path, product: str, key: str, column: str, original: Path | N
 
 def _tracing() -> Any:
     """Imported when it is needed, like the node itself: it brings the engine."""
-    try:
+    with of_the_node():
         from trustnode import tracing as found
-    except ImportError as missing:
-        step = "Install it with: pip install 'trustnode[node]'"
-        raise error(
-            "USAGE", f"this installation is the client alone ({missing.name} is missing)", next_step=step
-        ) from None
     return found
 
 

@@ -15,7 +15,7 @@ import click
 
 from trustnode.cli import approval, asking, output
 from trustnode.cli.approval import Wanted
-from trustnode.cli.lazy import Command
+from trustnode.cli.lazy import Command, of_the_node
 from trustnode.core import card_file
 from trustnode.core.document import Document
 from trustnode.core.identity import fingerprint, parse_fingerprint
@@ -27,13 +27,8 @@ CARD = "card:"
 
 def maintenance() -> Any:
     """What is done to a home; imported when it is needed, like the node itself."""
-    try:
+    with of_the_node():
         from trustnode import maintenance as found
-    except ImportError as missing:
-        step = "Install it with: pip install 'trustnode[node]'"
-        raise error(
-            "USAGE", f"this installation is the client alone ({missing.name} is missing)", next_step=step
-        ) from None
     return found
 
 

@@ -11,7 +11,7 @@ long after the month. Payment is the payee's word: the provider confirms it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -268,6 +268,27 @@ def standing(
     if state == "VIOLATED":
         return Standing(one, state, due, covered)
     return Standing(one, "FULFILLED" if covered and not due else "OPEN", due, covered)
+
+
+def counts_deliveries(agreement: Agreement) -> bool:
+    """Whether a duty of an agreement is owed for what was delivered."""
+    return any(one.rule in ("delivery", "cost") for one in watched(agreement))
+
+
+def standings(
+    agreement: Agreement, said: Mapping[str, tuple[str, DutyProof | None]], deliveries: Sequence[Delivery], ended: str
+) -> tuple[Standing, ...]:
+    """Every watched duty of an agreement as a party sees it.
+
+    Args:
+        agreement: Its terms.
+        said: Duty -> state and newest proof of its row at the node, where there is one.
+        deliveries: As of ``standing``; needed where ``counts_deliveries``.
+        ended: As of ``due_at``.
+    """
+    return tuple(
+        standing(agreement, one, *said.get(one.name, ("", None)), deliveries, ended) for one in watched(agreement)
+    )
 
 
 def named(known: Sequence[Standing], name: str) -> Standing:

@@ -19,13 +19,13 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import structlog
 
 from trustnode.core.stream import FrameNote
 from trustnode.engine.message import Frame, SessionSpec
+from trustnode.engine.streaming import Frames
 from trustnode.errors import error
 
 IsCurrent = Callable[[SessionSpec], Awaitable[bool]]
@@ -232,7 +232,7 @@ class RelationRecording:
             self._relations.give_up(self._key, relation)
 
 
-class RelationFrames:
+class RelationFrames(Frames):
     """A kept relation as a stream; one frame is read ahead."""
 
     def __init__(self, relations: Relations, relation: Relation) -> None:
@@ -242,9 +242,6 @@ class RelationFrames:
         self._is_open = True
         relation.readers += 1
         self._next: asyncio.Future[Frame] | None = self._read()
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Frame:
         """The next frame.
@@ -267,14 +264,6 @@ class RelationFrames:
         )
         reading.add_done_callback(_seen)
         return reading
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def stop(self) -> None:
         """End it early; the file is let go of after the read that is under way. Safe to call twice."""

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from opendp import domains, measurements, metrics, mod
 
 from trustnode.core.policy.governed import NoiseRule
-from trustnode.core.policy.privacy import DELTA_UNITS, RHO_UNITS
+from trustnode.core.policy.privacy import DELTA_UNITS, NOISE_95, RHO_UNITS
 from trustnode.engine.noise import Bounded, Output, Question
 from trustnode.errors import error
 
@@ -30,8 +30,6 @@ _LARGEST: Final = 2**62
 """Sums are cut here before noise, so that none overflows; cutting moves two sums apart no further."""
 _GROWTH: Final = 1.0 + 2**-40
 AVERAGE_DIGITS: Final = 4
-HALF_WIDTH: Final = b"trustnode.noise_95"
-"""Metadata of a column: half-width of its 95 % interval."""
 _TWO_SIDED_95: Final = NormalDist().inv_cdf(0.975)
 
 
@@ -240,7 +238,7 @@ def _half_width(output: Output, question: Question, parts: Shares) -> dict[bytes
     wanted = ("n", "units") if output.kind == "count" else (f"sv{number}",)
     statistic = next(one for name in wanted for one in parts.statistics if one.name == name)
     width = Decimal(math.ceil(_TWO_SIDED_95 * scale_of(statistic, parts.rho))).scaleb(-digits)
-    return {HALF_WIDTH: format(width, "f").encode()}
+    return {NOISE_95: format(width, "f").encode()}
 
 
 def _ordered(answer: pa.Table, bounded: pa.Table, question: Question) -> pa.Table:

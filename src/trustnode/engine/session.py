@@ -104,9 +104,13 @@ class Session:
         for own in self._failures():
             return own if isinstance(own, reading.SourceFailed) else reading.SourceFailed(_loggable(own))
         is_of_the_engine = isinstance(failure, duckdb.Error | OSError | pa.ArrowException)
-        if is_of_the_engine and self._is_streamed and any(opened.has_changed() for opened in self._opened):
+        return self._change() or failure if is_of_the_engine else failure
+
+    def _change(self) -> reading.SourceFailed | None:
+        """What is wrong with rows that were read while their file changed."""
+        if self._is_streamed and any(opened.has_changed() for opened in self._opened):
             return reading.SourceFailed("a file of the source has changed while it was read")
-        return failure
+        return None
 
     def _failures(self) -> list[Exception]:
         """What ended streams of the sources since this was asked last."""
@@ -118,8 +122,8 @@ class Session:
         Raises:
             SourceFailed: A file was replaced, written to or taken away meanwhile.
         """
-        if self._is_streamed and any(opened.has_changed() for opened in self._opened):
-            raise reading.SourceFailed("a file of the source has changed while it was read")
+        if (change := self._change()) is not None:
+            raise change
 
     def plan(self, sql: str, parameters: tuple[Parameter, ...]) -> Plan:
         """Check, rewrite and type a query without reading data."""

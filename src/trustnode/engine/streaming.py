@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self
@@ -24,23 +25,25 @@ if TYPE_CHECKING:
 _log: Final = structlog.get_logger("trustnode.engine")
 
 
-class Frames(Protocol):
+class Frames(ABC):
     """What ``Session.run`` gives: iterate, and leave the block in every case."""
 
     def __aiter__(self) -> Self:
-        """Itself."""
+        return self
 
+    @abstractmethod
     async def __anext__(self) -> Frame:
         """The next frame, the schema first."""
 
     async def __aenter__(self) -> Self:
-        """Itself."""
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop."""
+        await self.stop()
 
+    @abstractmethod
     async def stop(self) -> None:
         """End it early; safe to call twice."""
 
@@ -91,7 +94,7 @@ class SmallRecording:
         self._left = -1
 
 
-class FrameStream:
+class FrameStream(Frames):
     """The frames of one run in a worker, the schema first; iterate, and close in every case.
 
     A frame that was handed out is the credit for a further one: no more than two are under way, and one is read ahead.
@@ -110,9 +113,6 @@ class FrameStream:
         self._release = release
         self._recording = recording
         self._over = False
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Frame:
         """The next frame.
@@ -148,14 +148,6 @@ class FrameStream:
         if recording is not None:
             await recording.complete()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
-
     async def stop(self) -> None:
         """End the stream: interrupt, and kill the worker when it has not ended after 0.5 s. Safe to call twice."""
         if not self._over:
@@ -172,14 +164,11 @@ class FrameStream:
         self._release(self._worker)
 
 
-class KeptFrames:
+class KeptFrames(Frames):
     """A kept answer as a stream."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._left = iter(frames)
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Frame:
         """The next frame."""
@@ -187,14 +176,6 @@ class KeptFrames:
         if frame is None:
             raise StopAsyncIteration
         return frame
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def stop(self) -> None:
         """End it early."""

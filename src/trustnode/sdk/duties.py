@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trustnode.core.document import decode
-from trustnode.core.duty import Delivery, DutyProof, Standing, named, standing, usual_until, watched
+from trustnode.core.duty import Delivery, DutyProof, Standing, counts_deliveries, named, standings, usual_until
 
 if TYPE_CHECKING:
     from trustnode.sdk.agreement import Agreement
@@ -23,17 +23,14 @@ ALL = 10_000
 
 async def duties_of(agreement: Agreement) -> tuple[Standing, ...]:
     """Every duty of an agreement that somebody has to show as done."""
-    value, owed = agreement.value, watched(agreement.value)
-    rows = {
-        one.id.partition("/")[2]: one for one in await agreement.connection.list_all("duty", agreement=agreement.id)
+    value = agreement.value
+    said = {
+        row.id.partition("/")[2]: (row.state, decode(row.document, DutyProof) if row.document else None)
+        for row in await agreement.connection.list_all("duty", agreement=agreement.id)
     }
-    proofs = {name: decode(row.document, DutyProof) for name, row in rows.items() if row.document}
-    states = {name: row.state for name, row in rows.items()}
-    counted = any(one.rule in ("delivery", "cost") for one in owed)
-    deliveries = await _deliveries(agreement) if counted else []
+    deliveries = await _deliveries(agreement) if counts_deliveries(value) else []
     ended = agreement.changed_at if agreement.state == "TERMINATING" else value.end
-    found = (standing(value, one, states.get(one.name, ""), proofs.get(one.name), deliveries, ended) for one in owed)
-    return tuple(found)
+    return standings(value, said, deliveries, ended)
 
 
 async def _deliveries(agreement: Agreement) -> list[Delivery]:

@@ -1,8 +1,7 @@
 """Reading under an agreement: a stream of batches.
 
-Decides: what one read is (one ``Reader``), what is signed and sent, what happens when a stream ends
-early. Leaves to others: counting and the receipt (``delivery``), decoding (``decoding``), acknowledging (``acks``).
-Source: protocol 6.
+Decides: what one read is (one ``Reader``), what is signed and sent, what happens when a stream ends early. Leaves to
+others: counting and the receipt (``delivery``), decoding (``decoding``), acknowledging (``acks``). Source: protocol 6.
 """
 
 from __future__ import annotations
@@ -38,11 +37,8 @@ if TYPE_CHECKING:
 Parameter = str | int | bool | None
 RECEIPT_TRIES: Final = 25
 RECEIPT_PAUSE_S: Final = 0.2
-"""Metadata of a column: half-width of its 95 % interval."""
 TOO_LARGE: Final = frozenset({"QUERY_TOO_COSTLY", "FIELD_TOO_LONG"})
 """What a node answers to a small read whose result is not small: it is asked again as a stream."""
-
-
 GOES_ON: Final = frozenset({"PEER_UNREACHABLE", "DRAINING", "DEADLINE", "BUSY"})
 """What ended a stream that another access may go on with (protocol 6.8)."""
 RESUME_TRIES: Final = 10

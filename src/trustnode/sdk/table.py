@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trustnode.core.access import Query, Receipt
 from trustnode.core.document import Document
+from trustnode.core.policy.privacy import NOISE_95
 from trustnode.sdk.decoding import need
 from trustnode.sdk.read import Reader, in_order
 
 if TYPE_CHECKING:
     from trustnode.sdk.agreement import Agreement
 
-NOISE_95: Final = b"trustnode.noise_95"
 SMALL_ROWS: Final = 1000
 _LIMIT: Final = re.compile(r"\blimit\s+([0-9]{1,9})\s*(offset\s+[0-9]+\s*)?;?\s*\Z", re.IGNORECASE)
 _AGGREGATE: Final = re.compile(r"\b(count|sum|avg|min|max|median|stddev|variance|quantile_cont)\s*\(", re.IGNORECASE)

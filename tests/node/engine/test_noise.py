@@ -21,7 +21,7 @@ from trustnode.core.policy.governed import (
     Measure,
     NoiseRule,
 )
-from trustnode.core.policy.privacy import RHO_UNITS
+from trustnode.core.policy.privacy import NOISE_95, RHO_UNITS
 from trustnode.engine import release
 from trustnode.engine.message import SessionSpec
 from trustnode.engine.session import Session
@@ -270,7 +270,7 @@ def test_the_schema_is_declared_before_anything_is_drawn(opened):
     _, answer = session.run(ALL, (), plan.sql)
     assert [column.type for column in plan.columns] == ["int32", "int64", "decimal(38,3)", "decimal(18,4)"]
     assert session.answer_schema(ALL, ()).equals(answer.table.schema, check_metadata=True)
-    widths = [field.metadata and field.metadata[release.HALF_WIDTH] for field in answer.table.schema]
+    widths = [field.metadata and field.metadata[NOISE_95] for field in answer.table.schema]
     assert widths[0] is None and widths[3] is None  # noqa: PT018
     assert float(widths[2]) > float(widths[1]) > 0
 

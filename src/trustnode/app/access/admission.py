@@ -283,6 +283,18 @@ def check_performing(state: AgreementState) -> None:
         raise error("GRANT_INVALID", message, **(step if f"K:{CAUSE}" in state.causes else {}))
 
 
+async def check_still_performing(venue: Venue, agreements: Sequence[str]) -> None:
+    """Look again at agreements that a stream rests on.
+
+    Raises:
+        TrustnodeError: GRANT_INVALID.
+    """
+    for state in await venue.store.read(lambda view: [view.get(AgreementState, one) for one in agreements]):
+        if state is None:
+            raise error("GRANT_INVALID", "the agreement is gone")
+        check_performing(state)
+
+
 def _contract(document: Document, policies: Any) -> Contract:
     value = _agreement_value(document.payload_type, document.payload)
     return Contract(value, policies.load(value.policy))

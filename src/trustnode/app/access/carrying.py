@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from trustnode.app.access.acknowledging import ACK_PREFIX
-from trustnode.app.access.admission import check_held_at, check_performing, verified_request
+from trustnode.app.access.admission import check_held_at, check_performing, check_still_performing, verified_request
 from trustnode.app.access.serving import STREAM_LIFE_S, Outcome, Sink, SmallRead
 from trustnode.app.agreement import parties_only
 from trustnode.app.streams import Frame, Stream, finish, pump
@@ -69,7 +69,8 @@ async def broker(venue: Venue, sender: Sender, ticket: Ticket, sink: Sink) -> Ou
             header = await _answer_header(call, logged, request.value.id)
             stream = _carried(request.value, states, header)
             with venue.streams.running(stream):
-                await _check_still_performing(venue, states)
+                # What changed before the stream was known to ``streams`` stopped nothing; so look once more.
+                await check_still_performing(venue, [state.id for state in states])
                 await sink.header(header)
                 carrier = Carrier(venue, stream, request.value)
                 await pump(carrier.frames(call), sink.frame, stream, before=carrier.before)
@@ -127,13 +128,6 @@ def _agreement_here(view: View, sender: Sender, value: AccessRequest, named: Nam
         raise error("NOT_FOUND", "no such agreement")
     check_held_at(state, value.provider)
     return state
-
-
-async def _check_still_performing(venue: Venue, states: Sequence[AgreementState]) -> None:
-    """What changed before the stream was known to ``streams`` stopped nothing; so look once more."""
-    for now in await venue.store.read(lambda view: [view.get(AgreementState, state.id) for state in states]):
-        if now is None or now.state != "PERFORMING":
-            raise error("GRANT_INVALID", f"the agreement is {now.state if now else 'gone'}")
 
 
 async def _log_request(venue: Venue, request: Verified[AccessRequest], states: Sequence[AgreementState]) -> None:

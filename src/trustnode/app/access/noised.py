@@ -7,18 +7,17 @@ ledger (``app.budget``), the unit that takes of it (``decision``), noise (``engi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 import msgspec
 
 from trustnode.app.access.admission import Admission
 from trustnode.app.access.decision import Decided
-from trustnode.app.streams import Frame
 from trustnode.app.venue import Venue
 from trustnode.core.stream import FrameNote
 from trustnode.engine.asking import SmallAnswer
+from trustnode.engine.message import Frame
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import Tx
 
@@ -28,13 +27,6 @@ WORKER_TRIES: Final = 4
 WORKER_PAUSE_S: Final = 0.25
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[tuple[bytes, bytes], ...]).decode
-
-
-class KeptFrame(NamedTuple):
-    """A finished FlightData and its note, as the worker built them once."""
-
-    data: bytes
-    note: FrameNote
 
 
 class Turn:
@@ -79,7 +71,7 @@ class Turn:
         if kept is None:
             kept = await self._drawn(decided)
         self.leave()
-        return tuple(KeptFrame(data, FrameNote.from_bytes(note)) for note, data in _decode(kept))
+        return tuple(Frame(data, FrameNote.from_bytes(note)) for note, data in _decode(kept))
 
     async def _drawn(self, decided: Decided) -> bytes:
         answer = await self._read()
@@ -103,9 +95,3 @@ class Turn:
                     raise
             await asyncio.sleep(WORKER_PAUSE_S)
         return await admission.session.read(admission.plan, max_bytes=ANSWER_BYTES)
-
-
-async def one_by_one(frames: tuple[Frame, ...]) -> AsyncIterator[Frame]:
-    """Frames that are there already, as a stream gives them."""
-    for frame in frames:
-        yield frame

@@ -13,9 +13,17 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from trustnode.app.access.admission import Admission, Asker, Granted, admit, decide_all, record_denial
+from trustnode.app.access.admission import (
+    Admission,
+    Asker,
+    Granted,
+    admit,
+    check_still_performing,
+    decide_all,
+    record_denial,
+)
 from trustnode.app.access.decision import Decided, Held, decide, decide_in, write_decision
-from trustnode.app.access.noised import Turn, one_by_one
+from trustnode.app.access.noised import Turn
 from trustnode.app.quota import Reservation, consumed, cover, reservations, rows_left
 from trustnode.app.streams import Frame, Stream, Window, finish, pump
 from trustnode.app.transition import fire
@@ -30,17 +38,15 @@ from trustnode.core.access import (
     Receipt,
     Share,
 )
-from trustnode.core.contract import AgreementState
 from trustnode.core.document import Document
+from trustnode.engine.asking import SMALL_BYTES
+from trustnode.engine.streaming import KeptFrames
 from trustnode.errors import TrustnodeError, error
 from trustnode.store.unit import Tx, View
 from trustnode.wire.convert import Ticket
 
 STREAM_LIFE_S: Final = 3600.0
 """Longest a stream may run; what hangs longer is begun again (protocol 6.8)."""
-
-
-SMALL_BYTES: Final = 1 << 20
 
 
 class Sink(NamedTuple):
@@ -147,11 +153,7 @@ def _keys(granted: Granted) -> tuple[str, ...]:
 async def _recheck(venue: Venue, admission: Admission) -> None:
     """Decide a running stream again, under each agreement (odrl 3, rule 10)."""
     venue.check_in_force(venue.domain, admission.request.value.home)
-    for state in await venue.store.read(
-        lambda view: [view.get(AgreementState, granted.state.id) for granted in admission.granted]
-    ):
-        if state is None or state.state != "PERFORMING":
-            raise error("GRANT_INVALID", f"the agreement is {state.state if state else 'gone'}")
+    await check_still_performing(venue, [granted.state.id for granted in admission.granted])
     contracts = [granted.contract for granted in admission.granted]
     decide_all(venue, admission.request.value, contracts, Asker.of(admission.key.value))
 
@@ -160,7 +162,7 @@ async def _run(venue: Venue, admission: Admission, decided: Decided, stream: Str
     budget = Budget(venue, decided.held)
     if decided.question:
         answer = await stream.unless_stopped(turn.frames(decided))
-        await pump(one_by_one(answer), sink.frame, stream, before=budget.cover)
+        await pump(KeptFrames(answer), sink.frame, stream, before=budget.cover)
         return
     after = admission.resumed.after if admission.resumed else None
     frames = await admission.session.run(admission.plan, max_rows=decided.rows_left, after=after)

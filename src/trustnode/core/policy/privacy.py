@@ -27,6 +27,8 @@ RHO_UNITS: Final = 10**9
 """Ledger units in a rho of 1."""
 DELTA_UNITS: Final = 10**18
 """Ledger units in a delta of 1."""
+NOISE_95: Final = b"trustnode.noise_95"
+"""Metadata of an answer's column: half-width of its 95 % interval."""
 MAX_EPSILON: Final = Decimal(100)
 MAX_DELTA: Final = Decimal("0.001")
 MAX_BOUND: Final = 10**9
