@@ -22,7 +22,6 @@ from trustnode.engine.source import quoted_text, sql_type
 from trustnode.errors import TrustnodeError, error
 
 HASH_MACRO: Final = "keyed_hash"
-KEYED_METHODS: Final = frozenset({"hash", "token", "first", "last"})
 HIDDEN_DIGITS: Final = 12
 """Digits of the keyed hash that stand for a value too short to be shown in part: 48 bits."""
 

@@ -24,6 +24,7 @@ from sqlglot import exp
 
 from trustnode.core.identifier import schema_name
 from trustnode.core.policy.governed import AggregateRule, GovernedTable
+from trustnode.core.policy.masks import KEYED_METHODS
 from trustnode.core.policy.schema import Column, columns
 from trustnode.engine import fingerprint, markers, masking
 from trustnode.engine import relation as governing
@@ -246,7 +247,7 @@ class Session:
         """The keyed hash as a macro: its key stands in no text of a query."""
         key = part.hash_key
         masks = [mask for table in part.governed.tables for mask in table.masks]
-        if not any(mask.method in masking.KEYED_METHODS for mask in masks):
+        if not any(mask.method in KEYED_METHODS for mask in masks):
             return
         if len(key) < MIN_HASH_KEY_BYTES:
             raise error("INTERNAL", "a keyed mask needs a key of this agreement")

@@ -19,8 +19,8 @@ from trustnode.core.policy.governed import (
     Junction,
     Mask,
 )
-from trustnode.core.policy.masks import MASKS, parse_mask, shown
-from trustnode.engine.masking import KEYED_METHODS, TEMPLATES
+from trustnode.core.policy.masks import KEYED_METHODS, MASKS, parse_mask, shown
+from trustnode.engine.masking import TEMPLATES
 from trustnode.engine.relation import governed_schema
 from trustnode.engine.session import Session
 from trustnode.engine.source import Source, arrow, describe

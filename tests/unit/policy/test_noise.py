@@ -7,12 +7,14 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.policy.samples import NOISE, PATIENTS, agreed_offer, compiled, compiled_offer
+from unit.policy.samples import NOISE, OFFERS, PATIENTS, agreed_offer, compiled, compiled_offer
 
 from trustnode.core.policy import explain, floor, odrl, privacy
 from trustnode.core.policy.decompile import to_terms
 from trustnode.core.policy.governed import Clamp, KeyValues
+from trustnode.core.policy.masks import KEYED_METHODS
 from trustnode.core.policy.odrl import Constraint
+from trustnode.core.policy.schema import Column
 from trustnode.core.policy.terms import decode
 from trustnode.errors import TrustnodeError
 
@@ -174,6 +176,18 @@ def test_noise_belongs_to_aggregates():
 def test_the_keys_of_each_contract_cannot_be_listed():
     with pytest.raises(TrustnodeError, match="a key of each contract"):
         compiled_offer("statistics", noise=NOISE, masks={"age": "hash"})
+
+
+@pytest.mark.parametrize("mask", sorted(KEYED_METHODS))
+def test_the_keys_of_each_contract_cannot_be_listed_of_any_mask_that_has_one(mask):
+    example = {"first": "first 3", "last": "last 4"}.get(mask, mask)
+    terms, price, _, level = OFFERS["statistics"]
+    schema = (*PATIENTS, Column(name="town", type="utf8"))
+    changed = {
+        **terms, "group_by": ["town"], "masks": {"town": example}, "noise": {**NOISE, "keys": {"town": ["Gent", "Brugge"]}},
+    }  # fmt: skip
+    with pytest.raises(TrustnodeError, match="a key of each contract"):
+        compiled(decode(changed), price=price, schema=schema, level=level)
 
 
 @pytest.mark.parametrize("drop", ["tn:dp", "tn:epsilon"])

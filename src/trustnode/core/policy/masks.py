@@ -1,7 +1,7 @@
 """Masks: how single columns are shown, their words both ways, and the type that a consumer sees.
 
 Decides: which masks there are, what each fits and takes, what type a masked column has. Leaves to others: their SQL
-(``engine.relation``), which columns carry one (``terms``, ``compile``).
+(``engine.masking``), which columns carry one (``terms``, ``compile``).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ OTHER: Final = "other"
 """What ``only`` shows for a text that is not on its list; a number is shown as nothing."""
 TEXT_METHODS: Final = frozenset({"hash", "token", "first", "last", "domain", "redact", "network"})
 """Masks that deliver text whatever the column was."""
+KEYED_METHODS: Final = frozenset({"hash", "token", "first", "last"})
+"""Masks with a key of each agreement, so that their values differ from one to the other."""
 
 
 class MaskRule(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from trustnode import vocabulary
 from trustnode.core.policy import grammar, privacy
+from trustnode.core.policy.masks import KEYED_METHODS
 from trustnode.core.policy.odrl import Constraint, Duty, Operator
 from trustnode.core.policy.schema import NUMBERS, Column, Schema, columns
 from trustnode.core.policy.terms import Noise, Terms
@@ -25,8 +26,6 @@ _NUMBERS: Final[Mapping[str, tuple[str, Operator]]] = {
 }
 """Parameter of the duty -> key of the table; all of them must be said."""
 _UNIT: Final = {window: unit for unit, window in WINDOWS.items()}
-_PER_CONTRACT: Final = ("hash", "last")
-"""Masks whose values differ from contract to contract: nobody can list them beforehand."""
 
 
 def premise(terms: Terms) -> tuple[Constraint, ...]:
@@ -106,7 +105,7 @@ def _keys(terms: Terms, noise: Noise, schema: Schema) -> tuple[str, ...]:
     for column, values in sorted(noise.keys.items()):
         if column not in known:
             raise vocabulary.unknown("noise.keys", column, known)
-        if terms.masks.get(column, "").split(" ")[0] in _PER_CONTRACT:
+        if terms.masks.get(column, "").split(" ")[0] in KEYED_METHODS:
             raise _contradiction("noise.keys", f"noise.keys: {column} is masked with a key of each contract")
         words = sorted({_key(known[column], value) for value in values})
         if len(words) != len(values) or not words:

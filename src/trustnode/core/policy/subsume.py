@@ -97,10 +97,6 @@ def _bounded(boxes: Iterable[Box]) -> list[Box]:
     return found
 
 
-def _both(one: list[Box], other: list[Box]) -> list[Box]:
-    return _bounded(met for a in one for b in other if (met := _meet(a, b)) is not None)
-
-
 def _outside(wanted: list[Box], given: list[Box], space: Space) -> list[Box]:
     """What of ``wanted`` no box of ``given`` covers."""
     for cover in given:
