@@ -9,7 +9,10 @@ import pytest
 import pytest_asyncio
 from federation.world import BIG_ROWS, DATA, FAR, HOME, NATION, World, product_text, write_tables
 
-from trustnode.testing.network import Network
+from trustnode.testing.network import Network, until
+
+SHARED: list[World] = []
+"""The network of the folder, once it runs."""
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
@@ -37,6 +40,26 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         await made.publish(bureau, product_text("big", ("open",), file="big", columns=("id", "filler")), "big")
         await made.publish(bureau, product_text("single", ("one",), file="big", columns=("id", "filler")), "single")
         assert BIG_ROWS > 200_000
+        SHARED.append(made)
         yield made
+        SHARED.clear()
         for client in made.clients.values():
             await client.aclose()
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def heard(request: pytest.FixtureRequest) -> None:
+    """The shared network stands still while files run that do not use it: its peers are heard again before it is used."""
+    if SHARED and "world" in request.fixturenames and request.getfixturevalue("world") is SHARED[0]:
+        await until(lambda: _all_heard(SHARED[0]))
+
+
+async def _all_heard(made: World) -> bool:
+    """Whether no running node takes a running peer for silent."""
+    nodes = made.network.nodes
+    return all(
+        node.follower.age_s(domain) <= node.config.peers.max_age_s
+        for node in nodes.values()
+        for domain in node.follower.followed()
+        if domain in nodes
+    )
